@@ -1,1 +1,5 @@
-//! x
+//! The pure core of `heartbeat`: values in, values out, `now` passed in. No I/O, no async runtime.
+
+pub mod ids;
+pub mod row;
+pub mod table;

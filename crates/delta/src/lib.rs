@@ -1,1 +1,1 @@
-//! x
+//! Tables in Delta.
