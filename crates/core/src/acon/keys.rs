@@ -1,0 +1,113 @@
+//! The keys of an ACON and what each does here.
+
+use serde_json::{Map, Value};
+
+use super::Report;
+
+/// What a key does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Used.
+    Used,
+    /// Part of the original's ACONs, accepted, without effect here.
+    WithoutEffect,
+}
+
+/// One key, for the reference page and the check for unknown keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyDoc {
+    /// Name of the key.
+    pub name: &'static str,
+    /// Who needs it: `all`, `kafka`, `trigger_file`, or empty when optional.
+    pub required_for: &'static str,
+    /// Whether it does something.
+    pub effect: Effect,
+    /// One sentence or two.
+    pub doc: &'static str,
+}
+
+const fn used(name: &'static str, required_for: &'static str, doc: &'static str) -> KeyDoc {
+    KeyDoc { name, required_for, effect: Effect::Used, doc }
+}
+
+const fn without_effect(name: &'static str, doc: &'static str) -> KeyDoc {
+    KeyDoc { name, required_for: "", effect: Effect::WithoutEffect, doc }
+}
+
+/// All keys of an ACON.
+pub const KEYS: [KeyDoc; 17] = [
+    used("sensor_source", "all", "Kind of upstream: `kafka` or `trigger_file`, in any case. The pass looks at the control table's rows of this kind."),
+    used("data_format", "all", "`kafka` for kafka; `cloudfiles` (or a file format) for trigger_file. Checked, otherwise without effect: nothing is read through Spark."),
+    used("heartbeat_sensor_db_table", "all", "Control table: `db.table` below the warehouse, a path, or a file:// URL."),
+    used("lakehouse_engine_sensor_db_table", "all", "Sensor table, named as the control table is."),
+    used("domain", "all", "Databricks workspace of the jobs: a host, or a URL (http:// for this machine only)."),
+    used("token", "all", "Token for the Jobs API: the token itself, or `env:NAME`, `file:PATH`, `literal:TEXT`. Never printed."),
+    used("kafka_configs", "kafka", "Mapping of product (the part of `sensor_id` before the colon) to its cluster."),
+    used("base_trigger_file_location", "trigger_file", "Folder that holds one folder per `sensor_id`: a local path or file:// URL."),
+    used("kafka_options", "", "Ours; the original ignores it. `isolation.level`: `read_uncommitted` (default, as the original) or `read_committed`."),
+    used("poll_interval", "", "Ours; the original ignores it. Period of `heartbeat run`, such as `1s`; checked here, used by the daemon only."),
+    without_effect("kafka_secret_scope", "Databricks secret scope with the stores' passwords. Without effect while only PLAINTEXT brokers are served: there is no store to open."),
+    without_effect("base_checkpoint_location", "Spark's checkpoints in the original. Positions are kept in the sensor table instead."),
+    without_effect("schema_dict", "Schema of the trigger files in the original. The files are not parsed: a new file is news."),
+    without_effect("options", "Reader options in the original (`readChangeFeed`, `cloudFiles.format`)."),
+    without_effect("jdbc_db_table", "SAP log-chain table; for sources that are not served yet."),
+    without_effect("collect_engine_usage", "Usage statistics of the original's engine."),
+    without_effect("spark_confs", "Spark settings of the original."),
+];
+
+/// Keys of one product in `kafka_configs`.
+pub const PRODUCT_KEYS: [KeyDoc; 5] = [
+    used("kafka_bootstrap_servers_list", "kafka", "`host:port,host:port`, or a list of `host:port`."),
+    used("kafka_ssl_truststore_location", "", "Must be empty or null, which means PLAINTEXT: a store cannot be opened yet, and a store that cannot be used is an error, never plaintext."),
+    without_effect("truststore_pwd_secret_key", "Key of the truststore's password; without effect while there is no store."),
+    used("kafka_ssl_keystore_location", "", "As `kafka_ssl_truststore_location`."),
+    without_effect("keystore_pwd_secret_key", "Key of the keystore's password; without effect while there is no store."),
+];
+
+/// Warns about each key that is not in `known`, with the nearest known one.
+pub(super) fn check_unknown(map: &Map<String, Value>, prefix: &str, known: &[KeyDoc], report: &mut Report) {
+    for key in map.keys() {
+        if known.iter().any(|doc| doc.name == key) {
+            continue;
+        }
+        let nearest = known.iter().map(|doc| (distance(doc.name, key), doc.name)).min();
+        let hint = match nearest {
+            Some((steps, name)) if steps <= 3 => format!("; did you mean `{name}`?"),
+            _ => String::new(),
+        };
+        report.warn(format!("{prefix}{key}"), format!("unknown key, ignored{hint}"));
+    }
+}
+
+/// Types of keys that have no effect are still checked where the original would have needed them right.
+pub(super) fn check_without_effect(map: &Map<String, Value>, report: &mut Report) {
+    for key in ["options", "schema_dict", "spark_confs", "kafka_options"] {
+        match map.get(key) {
+            None | Some(Value::Null | Value::Object(_)) => {}
+            Some(other) => report.error(key, format!("must be a mapping, not {}", super::kind_of(other))),
+        }
+    }
+    for key in ["kafka_secret_scope", "base_checkpoint_location", "jdbc_db_table"] {
+        report.optional_text(map, "", key);
+    }
+    if let Some(text) = report.optional_text(map, "", "poll_interval")
+        && !text.parse::<jiff::SignedDuration>().is_ok_and(|period| period.is_positive())
+    {
+        report.error("poll_interval", format!("`{text}` is not a period; write `1s` or `5m`"));
+    }
+}
+
+/// Levenshtein distance, for hints on keys of a few dozen bytes.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}

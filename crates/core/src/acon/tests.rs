@@ -1,0 +1,91 @@
+use serde_json::json;
+
+use super::*;
+
+fn seed_kafka() -> Value {
+    json!({
+        "sensor_source": "kafka", "data_format": "kafka",
+        "heartbeat_sensor_db_table": "my_database.heartbeat_sensor",
+        "lakehouse_engine_sensor_db_table": "my_database.lakehouse_engine_sensors",
+        "options": {"readChangeFeed": "true"},
+        "kafka_configs": {"my_product": {
+            "kafka_bootstrap_servers_list": "127.0.0.1:9092",
+            "kafka_ssl_truststore_location": "", "truststore_pwd_secret_key": "TRUSTSTORE_PWD",
+            "kafka_ssl_keystore_location": null, "keystore_pwd_secret_key": "KEYSTORE_PWD"}},
+        "kafka_secret_scope": "DB_SECRET_SCOPE",
+        "base_checkpoint_location": "s3://my_data_product_bucket/checkpoints",
+        "domain": "dbc-1.cloud.databricks.com", "token": "DATABRICKS_WORKFLOWS_TOKEN"
+    })
+}
+
+fn problems(document: &Value) -> Vec<String> {
+    Acon::from_value(document).result.unwrap_err().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn kafka_seed_is_read_without_a_warning() {
+    let reading = Acon::from_value(&seed_kafka());
+    assert_eq!(reading.warnings, []);
+    let acon = reading.result.unwrap();
+    let SourceConfig::Kafka(products) = acon.source else { panic!("kafka expected") };
+    assert_eq!(products["my_product"].bootstrap, ["127.0.0.1:9092"]);
+}
+
+#[test]
+fn bootstrap_may_be_a_list_and_source_any_case() {
+    let mut document = seed_kafka();
+    document["sensor_source"] = json!(" Kafka ");
+    document["kafka_configs"]["my_product"]["kafka_bootstrap_servers_list"] = json!(["a:1", " b:2 "]);
+    let acon = Acon::from_value(&document).result.unwrap();
+    let SourceConfig::Kafka(products) = acon.source else { panic!("kafka expected") };
+    assert_eq!(products["my_product"].bootstrap, ["a:1", "b:2"]);
+}
+
+#[test]
+fn every_mistake_is_reported_at_once_with_its_path() {
+    let mut document = seed_kafka();
+    document["domain"] = json!("http://example.com");
+    document["token"] = json!(17);
+    document["options"] = json!("x");
+    document["kafka_configs"]["my_product"]["kafka_ssl_truststore_location"] = json!("s3://b/t.jks");
+    document["kafka_configs"]["other"] = json!({"kafka_bootstrap_servers_list": "nohost"});
+    document.as_object_mut().unwrap().remove("heartbeat_sensor_db_table");
+    let found = problems(&document).join("\n");
+    for path in [
+        "domain:", "token: must be a text, not a number", "options:", "heartbeat_sensor_db_table: is required",
+        "kafka_configs.my_product.kafka_ssl_truststore_location:",
+        "kafka_configs.other.kafka_bootstrap_servers_list: `nohost` is not",
+    ] {
+        assert!(found.contains(path), "{path} not in\n{found}");
+    }
+}
+
+#[test]
+fn unknown_key_is_a_warning_with_the_nearest_name() {
+    let mut document = seed_kafka();
+    document["tokn"] = json!("x");
+    let reading = Acon::from_value(&document);
+    assert_eq!(reading.warnings[0].to_string(), "tokn: unknown key, ignored; did you mean `token`?");
+    assert!(reading.result.is_ok());
+}
+
+#[test]
+fn stores_and_sources_of_later_versions_are_refused() {
+    let mut document = seed_kafka();
+    document["heartbeat_sensor_db_table"] = json!("s3://bucket/table");
+    assert!(problems(&document)[0].starts_with("heartbeat_sensor_db_table: `s3:` locations"));
+    document["sensor_source"] = json!("sap_b4");
+    assert!(problems(&document).iter().any(|p| p.starts_with("sensor_source: `sap_b4` cannot")));
+}
+
+#[test]
+fn a_document_that_is_no_mapping_is_one_error() {
+    assert_eq!(problems(&json!([1])), ["(document): must be a mapping of ACON keys"]);
+}
+
+#[test]
+fn secrets_are_not_in_messages_or_debug() {
+    let mut document = seed_kafka();
+    document["token"] = json!("dapi-secret");
+    assert!(!format!("{:?}", Acon::from_value(&document)).contains("dapi-secret"));
+}

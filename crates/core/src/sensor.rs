@@ -1,0 +1,415 @@
+//! Sensors: the rows of both tables, given meaning.
+//!
+//! [`View::new`] joins one snapshot of the control table with one of the sensor table. A row that makes no
+//! sense is a [`RowProblem`] of that row; it never touches the others.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+
+use jiff::Timestamp;
+
+use crate::acon::SourceKind;
+use crate::ids::{JobId, SensorRowId, underscored};
+use crate::row::{COMPLETED, ControlRow, IN_PROGRESS, NEW_EVENT_AVAILABLE, SensorRow};
+use crate::source::Asset;
+use crate::state::{BadState, Claim, SensorState};
+
+/// Status of a control row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// Null: never fired.
+    Never,
+    /// `COMPLETED`.
+    Completed,
+    /// `NEW_EVENT_AVAILABLE`.
+    NewEvent,
+    /// `IN_PROGRESS`.
+    InProgress,
+    /// Text that the lifecycle doesn't know; such a row is left alone.
+    Other(String),
+}
+
+/// Whether a row must have news before its job starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dependency {
+    /// It must.
+    Hard,
+    /// It need not.
+    Soft,
+}
+
+/// A control row with its sensor row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sensor {
+    /// Index of the control row in its snapshot.
+    pub control: usize,
+    /// Index of the sensor row in its snapshot, if there is one.
+    pub sensor: Option<usize>,
+    /// `sensor_id` as it stands in the table.
+    pub id: String,
+    /// Job to start.
+    pub job: JobId,
+    /// Key in the sensor table.
+    pub row_id: SensorRowId,
+    /// Kind of the source.
+    pub source: SourceKind,
+    /// Hard or soft.
+    pub dependency: Dependency,
+    /// True for `UNPAUSED` and nothing else.
+    pub unpaused: bool,
+    /// Control status.
+    pub status: Status,
+    /// When the status last changed, for the anchor rule.
+    pub status_changed: Option<Timestamp>,
+    /// What the sensor row remembers; default when there is none of ours.
+    pub state: SensorState,
+    /// Why this row is not looked at and starts nothing.
+    pub problem: Option<RowProblem>,
+}
+
+/// Why a row is left alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RowProblem {
+    /// `sensor_id` is null or blank.
+    NoSensorId,
+    /// `trigger_job_id` is not made of digits.
+    BadJobId(String),
+    /// `sensor_source` is none of the original's.
+    UnknownSource(String),
+    /// The source is not served by this version.
+    SourceNotServed(SourceKind),
+    /// The row filters its upstream by SQL, which is not served by this version.
+    QueryNotServed,
+    /// A Kafka id without `product:`.
+    NoProduct(String),
+    /// A sensor_id that cannot be the name of a trigger folder.
+    BadFolder(String),
+    /// Another row, with another sensor_id or source, has the same sensor row id.
+    Collision {
+        /// The other row's source and sensor_id.
+        with: String,
+        /// The id they share.
+        row_id: SensorRowId,
+    },
+    /// The sensor row's state cannot be used.
+    State(BadState),
+    /// The sensor table has more than one row for this sensor.
+    SensorRowTwice(SensorRowId),
+}
+
+impl RowProblem {
+    /// True for rows that are right but have to wait for a later version.
+    pub fn is_not_served(&self) -> bool {
+        matches!(self, Self::SourceNotServed(_) | Self::QueryNotServed)
+    }
+}
+
+impl fmt::Display for RowProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSensorId => f.write_str("sensor_id is empty"),
+            Self::BadJobId(text) => write!(f, "trigger_job_id `{text}` is not made of digits"),
+            Self::UnknownSource(text) => write!(f, "sensor_source `{text}` is unknown"),
+            Self::SourceNotServed(kind) => {
+                write!(f, "source {kind} is not served yet: the row is kept and never looked at")
+            }
+            Self::QueryNotServed => f.write_str(
+                "preprocess_query is not served yet: the row is kept, never looked at and never starts a job; \
+                 empty the query to have every event count",
+            ),
+            Self::NoProduct(id) => {
+                write!(f, "sensor_id `{id}` has no product: write `<product>: <topic>`")
+            }
+            Self::BadFolder(id) => write!(f, "sensor_id `{id}` cannot be the name of a trigger folder"),
+            Self::Collision { with, row_id } => {
+                write!(f, "shares the sensor row `{row_id}` with {with}; rename one of them")
+            }
+            Self::State(bad) => bad.fmt(f),
+            Self::SensorRowTwice(row_id) => {
+                write!(f, "the sensor table has more than one row `{row_id}`; delete all but one")
+            }
+        }
+    }
+}
+
+/// Both tables, joined.
+#[derive(Debug, Clone)]
+pub struct View<'a> {
+    /// The control rows as stored.
+    pub control: &'a [ControlRow],
+    /// The sensor rows as stored.
+    pub sensor: &'a [SensorRow],
+    /// Rows with a sensor id and a job, in the order of the control table.
+    pub sensors: Vec<Sensor>,
+    /// Indices into `sensors` by job.
+    pub jobs: BTreeMap<JobId, Vec<usize>>,
+    /// Control rows that have no key, by index.
+    pub unusable: Vec<(usize, RowProblem)>,
+    /// Indices into `sensors` of rows whose key another row has already.
+    pub duplicates: Vec<usize>,
+}
+
+impl<'a> View<'a> {
+    /// Joins the tables.
+    pub fn new(control: &'a [ControlRow], sensor: &'a [SensorRow]) -> Self {
+        let mut view = Self {
+            control,
+            sensor,
+            sensors: Vec::with_capacity(control.len()),
+            jobs: BTreeMap::new(),
+            unusable: Vec::new(),
+            duplicates: Vec::new(),
+        };
+        let stored = index_sensor_rows(sensor);
+        for (index, row) in control.iter().enumerate() {
+            match read_row(index, row) {
+                Ok(mut read) => {
+                    attach_state(&mut read, sensor, &stored);
+                    view.sensors.push(read);
+                }
+                Err(problem) => view.unusable.push((index, problem)),
+            }
+        }
+        view.find_collisions();
+        for (index, read) in view.sensors.iter().enumerate() {
+            view.jobs.entry(read.job.clone()).or_default().push(index);
+        }
+        view
+    }
+
+    /// The sensors of a job; none for an unknown one.
+    pub fn of_job<'v>(&'v self, job: &JobId) -> impl Iterator<Item = &'v Sensor> + use<'v, 'a> {
+        self.jobs.get(job).into_iter().flatten().map(|index| &self.sensors[*index])
+    }
+
+    /// The newest claim of a job that is open, from any of its rows.
+    pub fn open_claim(&self, job: &JobId) -> Option<&Claim> {
+        self.of_job(job).find_map(|sensor| sensor.state.open_claim())
+    }
+
+    /// The control row of a sensor.
+    pub fn control_row(&self, sensor: &Sensor) -> &'a ControlRow {
+        &self.control[sensor.control]
+    }
+
+    fn find_collisions(&mut self) {
+        let mut first_of: HashMap<SensorRowId, usize> = HashMap::new();
+        for index in 0..self.sensors.len() {
+            let Some(&first) = first_of.get(&self.sensors[index].row_id) else {
+                first_of.insert(self.sensors[index].row_id.clone(), index);
+                continue;
+            };
+            let (one, other) = (&self.sensors[first], &self.sensors[index]);
+            if one.id == other.id && one.source == other.source {
+                self.duplicates.push(index);
+                continue;
+            }
+            let names = [name_of(one), name_of(other)];
+            let row_id = one.row_id.clone();
+            for (place, with) in [(first, &names[1]), (index, &names[0])] {
+                self.sensors[place].problem =
+                    Some(RowProblem::Collision { with: with.clone(), row_id: row_id.clone() });
+            }
+        }
+    }
+}
+
+impl Sensor {
+    /// True for a row whose source may be looked at: UNPAUSED, nothing pending, no problem.
+    pub fn is_watched(&self) -> bool {
+        self.problem.is_none()
+            && self.unpaused
+            && self.is_idle()
+            && !self.state.has_news()
+            && self.state.open_claim().is_none()
+    }
+
+    /// True while the lifecycle waits for news.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.status, Status::Never | Status::Completed)
+    }
+
+    /// The upstream behind the row. Only rows without a problem have one.
+    pub fn asset(&self) -> Option<Asset> {
+        asset_of(self.source, &self.id).ok()
+    }
+
+    /// A sensor row as the original would have inserted it, without status and state.
+    pub fn new_row(&self, control: &ControlRow) -> SensorRow {
+        SensorRow {
+            sensor_id: Some(self.row_id.as_str().to_owned()),
+            assets: Some(vec![underscored(control.asset_description.as_deref().unwrap_or_default())]),
+            ..SensorRow::default()
+        }
+    }
+}
+
+impl Status {
+    /// Reads the column.
+    pub fn of(text: Option<&str>) -> Self {
+        match text.map_or("", str::trim) {
+            "" => Self::Never,
+            COMPLETED => Self::Completed,
+            NEW_EVENT_AVAILABLE => Self::NewEvent,
+            IN_PROGRESS => Self::InProgress,
+            other => Self::Other(other.to_owned()),
+        }
+    }
+}
+
+impl Dependency {
+    /// Reads the column: `TRUE` in any case, with blanks around it, is hard; everything else is soft.
+    pub fn of(text: Option<&str>) -> Self {
+        if text.is_some_and(|text| text.trim().eq_ignore_ascii_case("true")) { Self::Hard } else { Self::Soft }
+    }
+}
+
+/// The upstream that a `sensor_id` names.
+pub fn asset_of(source: SourceKind, sensor_id: &str) -> Result<Asset, RowProblem> {
+    match source {
+        SourceKind::Kafka => {
+            // The original takes the text between the first and the second colon; a topic has no colon.
+            let mut parts = sensor_id.split(':');
+            match (parts.next().map(str::trim), parts.next().map(str::trim)) {
+                (Some(product), Some(topic)) if !product.is_empty() && !topic.is_empty() => {
+                    Ok(Asset::Topic { product: product.to_owned(), topic: topic.to_owned() })
+                }
+                _ => Err(RowProblem::NoProduct(sensor_id.to_owned())),
+            }
+        }
+        SourceKind::TriggerFile => {
+            let goes_astray = sensor_id.contains(['/', '\\', '\0']) || matches!(sensor_id, "." | "..");
+            if goes_astray {
+                return Err(RowProblem::BadFolder(sensor_id.to_owned()));
+            }
+            Ok(Asset::Folder { name: sensor_id.to_owned() })
+        }
+        other => Err(RowProblem::SourceNotServed(other)),
+    }
+}
+
+/// Indices of the sensor rows by id; `None` for an id that stands there twice.
+fn index_sensor_rows(rows: &[SensorRow]) -> HashMap<&str, Option<usize>> {
+    let mut stored = HashMap::with_capacity(rows.len());
+    for (index, row) in rows.iter().enumerate() {
+        if let Some(id) = row.sensor_id.as_deref() {
+            stored.entry(id).and_modify(|place| *place = None).or_insert(Some(index));
+        }
+    }
+    stored
+}
+
+fn read_row(index: usize, row: &ControlRow) -> Result<Sensor, RowProblem> {
+    let id = row.sensor_id.as_deref().filter(|id| !id.trim().is_empty()).ok_or(RowProblem::NoSensorId)?;
+    let job_text = row.trigger_job_id.as_deref().unwrap_or_default();
+    let job = JobId::parse(job_text).map_err(|_| RowProblem::BadJobId(job_text.to_owned()))?;
+    let source_text = row.sensor_source.as_deref().unwrap_or_default();
+    let source =
+        SourceKind::parse(source_text).ok_or_else(|| RowProblem::UnknownSource(source_text.to_owned()))?;
+    let has_query = row.preprocess_query.as_deref().is_some_and(|query| !query.trim().is_empty());
+    let problem = match asset_of(source, id) {
+        Err(problem) => Some(problem),
+        Ok(_) if has_query => Some(RowProblem::QueryNotServed),
+        Ok(_) => None,
+    };
+    Ok(Sensor {
+        control: index,
+        sensor: None,
+        id: id.to_owned(),
+        row_id: SensorRowId::new(id, &job),
+        job,
+        source,
+        dependency: Dependency::of(row.dependency_flag.as_deref()),
+        unpaused: row.job_state.as_deref() == Some("UNPAUSED"),
+        status: Status::of(row.status.as_deref()),
+        status_changed: row.status_change_timestamp,
+        state: SensorState::default(),
+        problem,
+    })
+}
+
+fn attach_state(read: &mut Sensor, rows: &[SensorRow], stored: &HashMap<&str, Option<usize>>) {
+    match stored.get(read.row_id.as_str()) {
+        None => {}
+        Some(None) => read.problem = Some(RowProblem::SensorRowTwice(read.row_id.clone())),
+        Some(Some(index)) => {
+            read.sensor = Some(*index);
+            match SensorState::of_row(&rows[*index]) {
+                Ok(state) => read.state = state.unwrap_or_default(),
+                Err(bad) => read.problem = Some(RowProblem::State(bad)),
+            }
+        }
+    }
+}
+
+fn name_of(sensor: &Sensor) -> String {
+    format!("{} `{}` of job {}", sensor.source, sensor.id, sensor.job)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn row(source: &str, id: &str, job: &str) -> ControlRow {
+        ControlRow {
+            sensor_source: Some(source.into()),
+            sensor_id: Some(id.into()),
+            trigger_job_id: Some(job.into()),
+            job_state: Some("UNPAUSED".into()),
+            dependency_flag: Some("TRUE".into()),
+            ..Default::default()
+        }
+    }
+
+    #[rstest]
+    #[case(Some("TRUE"), Dependency::Hard)]
+    #[case(Some(" true "), Dependency::Hard)]
+    #[case(Some("FALSE"), Dependency::Soft)]
+    #[case(Some("yes"), Dependency::Soft)]
+    #[case(None, Dependency::Soft)]
+    fn dependency(#[case] text: Option<&str>, #[case] expected: Dependency) {
+        assert_eq!(Dependency::of(text), expected);
+    }
+
+    #[test]
+    fn two_ids_on_one_sensor_row_are_errors_of_both() {
+        let rows = [row("trigger_file", "a b", "7"), row("trigger_file", "a.b", "7"), row("kafka", "p: t", "7")];
+        let view = View::new(&rows, &[]);
+        assert!(matches!(view.sensors[0].problem, Some(RowProblem::Collision { .. })));
+        assert!(matches!(view.sensors[1].problem, Some(RowProblem::Collision { .. })));
+        assert_eq!(view.sensors[2].problem, None);
+        assert!(view.sensors[1].problem.as_ref().unwrap().to_string().contains("trigger_file `a b` of job 7"));
+    }
+
+    #[test]
+    fn one_key_twice_is_a_duplicate_and_under_two_sources_a_collision() {
+        let rows = [row("trigger_file", "x", "7"), row("Trigger_File ", "x", "7")];
+        let view = View::new(&rows, &[]);
+        assert_eq!((view.duplicates.as_slice(), view.sensors[0].problem.clone()), ([1].as_slice(), None));
+        let rows = [row("trigger_file", "p: x", "7"), row("kafka", "p: x", "7")];
+        assert!(matches!(View::new(&rows, &[]).sensors[0].problem, Some(RowProblem::Collision { .. })));
+    }
+
+    #[test]
+    fn rows_that_cannot_be_served_are_kept_with_their_reason() {
+        let mut query = row("kafka", "p: t", "7");
+        query.preprocess_query = Some("SELECT 1".into());
+        let rows = [query, row("sap_b4", "CHAIN", "8"), row("kafka", "t", "9"), row("trigger_file", "../x", "9")];
+        let view = View::new(&rows, &[]);
+        let problems: Vec<_> = view.sensors.iter().map(|s| s.problem.clone().unwrap()).collect();
+        assert_eq!(problems[0], RowProblem::QueryNotServed);
+        assert_eq!(problems[1], RowProblem::SourceNotServed(SourceKind::SapB4));
+        assert_eq!(problems[2], RowProblem::NoProduct("t".into()));
+        assert_eq!(problems[3], RowProblem::BadFolder("../x".into()));
+    }
+
+    #[test]
+    fn rows_without_a_key_are_unusable_and_named() {
+        let view_rows = [row("kafka", " ", "7"), row("kafka", "p: t", "x"), row("ftp", "a", "7")];
+        let view = View::new(&view_rows, &[]);
+        assert_eq!(view.sensors, []);
+        assert_eq!(view.unusable.len(), 3);
+    }
+}

@@ -1,0 +1,293 @@
+//! State of a sensor: what its row in the sensor table remembers.
+//!
+//! The sensor row is the truth; the control table's status is its projection. The state is JSON in
+//! `upstream_value`, and `upstream_key` names its format. Old formats must load for ever
+//! (`tests/golden/`); a newer format than ours is an error, never overwritten.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::Domain;
+use crate::position::{FilesPosition, KafkaPosition, Position};
+use crate::row::SensorRow;
+
+/// Value of `upstream_key` in rows of ours.
+pub const FORMAT: &str = "heartbeat/1";
+
+/// A position larger than this many bytes of JSON is stored beside the table.
+pub const LARGEST_INLINE_POSITION: usize = 4096;
+
+/// What a sensor row remembers.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SensorState {
+    /// Detections so far. Never reset, never lowered.
+    pub news: u64,
+    /// Detections that a run has accounted for; `news > news_done` means there is unprocessed news.
+    pub news_done: u64,
+    /// Where the source stood when it was last looked at with a result. `None` for rows that were fired by
+    /// others and never looked at by us.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acquired: Option<StoredPosition>,
+    /// Up to where runs have accounted for; absent while it equals `acquired`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accounted: Option<Accounted>,
+    /// The newest decision to start the job for this row's news.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<Claim>,
+}
+
+/// Where accounting stands when it lies behind `acquired`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Accounted {
+    /// No run has accounted for anything yet.
+    Nothing,
+    /// Up to this position.
+    UpTo(StoredPosition),
+}
+
+/// A position, or the name of the content-addressed file that holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoredPosition {
+    /// A Kafka topic.
+    Kafka(KafkaPosition),
+    /// A folder of trigger files.
+    Files(FilesPosition),
+    /// Hex SHA-256 of the position's JSON, which is stored beside the table under that name.
+    Sha256(String),
+}
+
+/// A decision to start a job, written down before the start. The same in each row it covers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// Idempotency token of run-now; computed once, afterwards only read.
+    pub token: String,
+    /// 1 for the first start for this set of news; higher after a run that never ran, or `retrigger`.
+    pub attempt: u32,
+    /// Workspace of the ACON that made the claim.
+    pub domain: Domain,
+    /// Sensor rows with their news count at the time.
+    pub rows: BTreeMap<String, u64>,
+    /// When the claim was made; for people, and to know when a token's life becomes uncertain.
+    pub at: Timestamp,
+    /// How far the start has got.
+    pub state: ClaimState,
+}
+
+/// How far a start has got.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClaimState {
+    /// Written down; the run may or may not exist.
+    Claimed {
+        /// Why the last call gave no run id, if one was made.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trouble: Option<String>,
+    },
+    /// The Jobs API refused: no run exists, and the set of news is free to be claimed again.
+    Refused {
+        /// Answer of the API.
+        reason: String,
+    },
+    /// The Jobs API returned a run.
+    Accepted {
+        /// Its id.
+        run_id: i64,
+    },
+    /// The run has accounted for the news.
+    Done {
+        /// Its id, where we know it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        run_id: Option<i64>,
+        /// True when the completion was told without a claim of ours: the job was run by hand.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        by_hand: bool,
+    },
+}
+
+impl Claim {
+    /// True while the run may exist and has not ended: nobody may claim the job again.
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, ClaimState::Claimed { .. } | ClaimState::Accepted { .. })
+    }
+
+    /// Run id, where the Jobs API returned one.
+    pub fn run_id(&self) -> Option<i64> {
+        match self.state {
+            ClaimState::Accepted { run_id } => Some(run_id),
+            ClaimState::Done { run_id, .. } => run_id,
+            ClaimState::Claimed { .. } | ClaimState::Refused { .. } => None,
+        }
+    }
+}
+
+/// A sensor row whose state cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadState {
+    /// Written by a newer version.
+    #[error("the sensor row's state has the format `{0}`, which this version does not know; upgrade heartbeat")]
+    Newer(String),
+    /// Not what the format says.
+    #[error("the sensor row's state is damaged ({0}); `upstream_value` was changed by somebody else")]
+    Damaged(String),
+}
+
+impl SensorState {
+    /// State of a row; `None` for rows that others wrote and that hold no state of ours.
+    pub fn of_row(row: &SensorRow) -> Result<Option<Self>, BadState> {
+        let key = row.upstream_key.as_deref().unwrap_or_default();
+        if key != FORMAT {
+            return match key.strip_prefix("heartbeat/") {
+                Some(_) => Err(BadState::Newer(key.to_owned())),
+                None => Ok(None),
+            };
+        }
+        let json = row.upstream_value.as_deref().unwrap_or_default();
+        let state: Self = serde_json::from_str(json).map_err(|cause| BadState::Damaged(cause.to_string()))?;
+        if state.news_done > state.news {
+            return Err(BadState::Damaged("news_done is larger than news".to_owned()));
+        }
+        Ok(Some(state))
+    }
+
+    /// Writes the state into a row.
+    pub fn store(&self, row: &mut SensorRow) {
+        row.upstream_key = Some(FORMAT.to_owned());
+        row.upstream_value = serde_json::to_string(self).ok();
+    }
+
+    /// True when there is news that no run has accounted for.
+    pub fn has_news(&self) -> bool {
+        self.news > self.news_done
+    }
+
+    /// The open claim, if any.
+    pub fn open_claim(&self) -> Option<&Claim> {
+        self.claim.as_ref().filter(|claim| claim.is_open())
+    }
+
+    /// True when an open claim covers all news of the row `row_id`.
+    pub fn open_claim_covers_news(&self, row_id: &str) -> bool {
+        self.open_claim().is_some_and(|claim| claim.rows.get(row_id).is_some_and(|count| *count >= self.news))
+    }
+
+    /// Moves `acquired` on; with `news`, one detection is counted and accounting stays behind.
+    pub fn acquire(&mut self, position: StoredPosition, news: bool) {
+        if news {
+            if self.accounted.is_none() {
+                self.accounted = Some(match self.acquired.take() {
+                    Some(old) => Accounted::UpTo(old),
+                    None => Accounted::Nothing,
+                });
+            }
+            self.news += 1;
+        }
+        self.acquired = Some(position);
+    }
+
+    /// Accounts for all detections up to the count `up_to`; the position follows when that is all of them.
+    pub fn account(&mut self, up_to: u64) {
+        self.news_done = self.news_done.max(up_to.min(self.news));
+        if self.news_done == self.news {
+            self.accounted = None;
+        }
+    }
+}
+
+impl From<Position> for StoredPosition {
+    fn from(position: Position) -> Self {
+        match position {
+            Position::Kafka(topic) => Self::Kafka(topic),
+            Position::Files(folder) => Self::Files(folder),
+        }
+    }
+}
+
+impl StoredPosition {
+    /// The position, or the digest of the file that holds it.
+    pub fn inline(&self) -> Result<Position, &str> {
+        match self {
+            Self::Kafka(topic) => Ok(Position::Kafka(topic.clone())),
+            Self::Files(folder) => Ok(Position::Files(folder.clone())),
+            Self::Sha256(digest) => Err(digest),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn position(offset: i64) -> StoredPosition {
+        StoredPosition::Kafka(KafkaPosition {
+            cluster: "abc".into(),
+            topic: "my.topic".into(),
+            topic_id: Some("0c8e2f58-31f9-4b5e-9c70-3a3d2a5b7d11".into()),
+            offsets: [(0, offset), (1, 17)].into(),
+        })
+    }
+
+    fn claimed_state() -> SensorState {
+        let mut state = SensorState { news: 2, news_done: 2, acquired: Some(position(40)), ..Default::default() };
+        state.acquire(position(42), true);
+        state.claim = Some(Claim {
+            token: "00ff".into(),
+            attempt: 1,
+            domain: Domain::parse("dbc-1.cloud.databricks.com").unwrap(),
+            rows: [("my_product__my_topic_7".to_owned(), 3)].into(),
+            at: "2026-01-02T03:04:05Z".parse().unwrap(),
+            state: ClaimState::Accepted { run_id: 123_456_789_012_345 },
+        });
+        state
+    }
+
+    #[test]
+    fn golden_file_of_format_1_loads_and_is_what_is_written() {
+        let golden = include_str!("../tests/golden/heartbeat-1.json").trim_end();
+        let row = SensorRow {
+            upstream_key: Some(FORMAT.into()),
+            upstream_value: Some(golden.into()),
+            ..Default::default()
+        };
+        assert_eq!(SensorState::of_row(&row).unwrap().unwrap(), claimed_state());
+        let mut written = SensorRow::default();
+        claimed_state().store(&mut written);
+        assert_eq!(written.upstream_value.unwrap(), golden);
+    }
+
+    #[test]
+    fn rows_of_the_original_hold_no_state() {
+        let row = SensorRow {
+            upstream_key: Some("None".into()),
+            upstream_value: Some("None".into()),
+            ..Default::default()
+        };
+        assert_eq!(SensorState::of_row(&row), Ok(None));
+        assert_eq!(SensorState::of_row(&SensorRow::default()), Ok(None));
+    }
+
+    #[test]
+    fn newer_and_damaged_states_are_errors() {
+        let newer = SensorRow { upstream_key: Some("heartbeat/2".into()), ..Default::default() };
+        assert!(matches!(SensorState::of_row(&newer), Err(BadState::Newer(_))));
+        let damaged = SensorRow {
+            upstream_key: Some(FORMAT.into()),
+            upstream_value: Some("{".into()),
+            ..Default::default()
+        };
+        assert!(matches!(SensorState::of_row(&damaged), Err(BadState::Damaged(_))));
+    }
+
+    #[test]
+    fn accounting_follows_the_news_and_never_passes_it() {
+        let mut state = claimed_state();
+        assert!(state.has_news());
+        assert_eq!(state.accounted, Some(Accounted::UpTo(position(40))));
+        state.account(99);
+        assert!(!state.has_news());
+        assert_eq!((state.news_done, state.accounted), (3, None));
+    }
+}
