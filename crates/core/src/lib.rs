@@ -1,12 +1,22 @@
 //! The pure core of `heartbeat`: values in, values out, `now` passed in. No I/O, no async runtime.
 
 pub mod acon;
+pub mod claim;
+pub mod csv_text;
+pub mod decide;
+pub mod detect;
 pub mod domain;
+pub mod feed;
 pub mod ids;
+pub mod memory;
 pub mod position;
+pub mod project;
 pub mod row;
 pub mod secret;
 pub mod sensor;
 pub mod source;
 pub mod state;
 pub mod table;
+
+#[cfg(test)]
+mod fixtures;

@@ -33,6 +33,10 @@ pub struct SensorState {
     /// Up to where runs have accounted for; absent while it equals `acquired`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accounted: Option<Accounted>,
+    /// True after a completion that no claim of ours stands behind: the job was run by hand. Cleared by the
+    /// next news.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_hand: bool,
     /// The newest decision to start the job for this row's news.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<Claim>,
@@ -102,9 +106,6 @@ pub enum ClaimState {
         /// Its id, where we know it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         run_id: Option<i64>,
-        /// True when the completion was told without a claim of ours: the job was run by hand.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        by_hand: bool,
     },
 }
 
@@ -118,7 +119,7 @@ impl Claim {
     pub fn run_id(&self) -> Option<i64> {
         match self.state {
             ClaimState::Accepted { run_id } => Some(run_id),
-            ClaimState::Done { run_id, .. } => run_id,
+            ClaimState::Done { run_id } => run_id,
             ClaimState::Claimed { .. } | ClaimState::Refused { .. } => None,
         }
     }
@@ -184,6 +185,7 @@ impl SensorState {
                 });
             }
             self.news += 1;
+            self.by_hand = false;
         }
         self.acquired = Some(position);
     }

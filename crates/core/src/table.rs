@@ -51,6 +51,25 @@ impl<R> Changes<R> {
     }
 }
 
+impl<R: Clone> Changes<R> {
+    /// The rows after the changes: updated rows in place, deleted ones gone, inserts at the end. Indices that
+    /// the rows don't have are passed over.
+    pub fn apply(&self, rows: &[R]) -> Vec<R> {
+        let mut next: Vec<Option<R>> = rows.iter().cloned().map(Some).collect();
+        for (index, row) in &self.update {
+            if let Some(place) = next.get_mut(*index) {
+                *place = Some(row.clone());
+            }
+        }
+        for index in &self.delete {
+            if let Some(place) = next.get_mut(*index) {
+                *place = None;
+            }
+        }
+        next.into_iter().flatten().chain(self.insert.iter().cloned()).collect()
+    }
+}
+
 /// What became of a commit.
 #[derive(Debug)]
 #[must_use = "a lost race must be decided again"]

@@ -1,0 +1,251 @@
+//! Claims: a start is written down before it is made (step K), its outcome after (K2), and a completed run
+//! accounts for exactly what was claimed (D1).
+
+use std::collections::{BTreeMap, HashSet};
+
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use crate::decide::Start;
+use crate::detect::{adopt_foreign_news, put, sensor_row};
+use crate::domain::Domain;
+use crate::ids::JobId;
+use crate::row::{ACQUIRED_NEW_DATA, PROCESSED_NEW_DATA, SensorRow};
+use crate::sensor::{Sensor, Status, View};
+use crate::state::{Claim, ClaimState, FORMAT, SensorState};
+use crate::table::Changes;
+
+/// Identities of the two tables: part of every token, so that two environments never share one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableIds {
+    /// Id of the control table.
+    pub control: String,
+    /// Id of the sensor table.
+    pub sensor: String,
+}
+
+/// Outcome of a call of run-now for a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StartOutcome {
+    /// The run.
+    Accepted(i64),
+    /// Definitely no run.
+    Refused(String),
+    /// A run may exist; the same token is posted again by the next pass.
+    Unknown(String),
+}
+
+/// Idempotency token of run-now: 64 hexadecimal digits, the length that the Jobs API allows.
+///
+/// A function of what is accounted for and nothing else: no clock, no soft row that fires later, no feed edit
+/// and no other snapshot changes it.
+pub fn token(ids: &TableIds, start: &Start) -> String {
+    let parts = (FORMAT, &ids.control, &ids.sensor, start.job.as_str(), &start.rows, start.attempt);
+    let digest = Sha256::digest(serde_json::to_vec(&parts).unwrap_or_default());
+    hex(&digest)
+}
+
+/// Hexadecimal digits of bytes.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        for nibble in [byte >> 4, byte & 15] {
+            text.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
+        }
+        text
+    })
+}
+
+/// The claim for a start.
+pub fn new_claim(ids: &TableIds, start: &Start, domain: Domain, now: Timestamp) -> Claim {
+    Claim {
+        token: token(ids, start),
+        attempt: start.attempt,
+        domain,
+        rows: start.rows.clone(),
+        at: now,
+        state: ClaimState::Claimed { trouble: None },
+    }
+}
+
+/// Step K: writes claims into all rows they cover, in one set of changes.
+pub fn claim(view: &View<'_>, claims: &[(JobId, Claim)], now: Timestamp) -> Changes<SensorRow> {
+    let mut changes = Changes::default();
+    let mut written = HashSet::new();
+    for (job, claim) in claims {
+        for sensor in view.of_job(job) {
+            let covered = claim.rows.contains_key(sensor.row_id.as_str());
+            if !covered || sensor.problem.is_some() || !written.insert(&sensor.row_id) {
+                continue;
+            }
+            let mut row = sensor_row(view, sensor);
+            let mut state = sensor.state.clone();
+            if !state.has_news() {
+                adopt_foreign_news(&mut state);
+                row.status = Some(ACQUIRED_NEW_DATA.to_owned());
+                row.status_change_timestamp = Some(now);
+            }
+            state.claim = Some(claim.clone());
+            state.store(&mut row);
+            put(&mut changes, sensor, row);
+        }
+    }
+    changes
+}
+
+/// Step K2: the outcomes of calls, by token. Claims that somebody else has moved on meanwhile stay as they are,
+/// except that a run outweighs another pass's refusal.
+pub fn record(view: &View<'_>, outcomes: &BTreeMap<String, StartOutcome>) -> Changes<SensorRow> {
+    change_claims(view, |claim| {
+        let outcome = outcomes.get(&claim.token)?;
+        match (&claim.state, outcome) {
+            (ClaimState::Claimed { .. }, _) | (ClaimState::Refused { .. }, StartOutcome::Accepted(_)) => {}
+            _ => return None,
+        }
+        Some(match outcome {
+            StartOutcome::Accepted(run_id) => ClaimState::Accepted { run_id: *run_id },
+            StartOutcome::Refused(reason) => ClaimState::Refused { reason: reason.clone() },
+            StartOutcome::Unknown(why) => ClaimState::Claimed { trouble: Some(why.clone()) },
+        })
+    })
+}
+
+fn change_claims(view: &View<'_>, next: impl Fn(&Claim) -> Option<ClaimState>) -> Changes<SensorRow> {
+    let mut changes = Changes::default();
+    let mut written = HashSet::new();
+    for sensor in &view.sensors {
+        let Some(claim) = &sensor.state.claim else { continue };
+        let Some(next) = next(claim) else { continue };
+        if next == claim.state || !written.insert(&sensor.row_id) {
+            continue;
+        }
+        let mut state = sensor.state.clone();
+        state.claim = Some(Claim { state: next, ..claim.clone() });
+        let mut row = sensor_row(view, sensor);
+        state.store(&mut row);
+        put(&mut changes, sensor, row);
+    }
+    changes
+}
+
+/// What a completion found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Completion {
+    /// The control table has no such job.
+    UnknownJob,
+    /// The open claim of ours, whose news is accounted for now.
+    Claimed,
+    /// A claim that is done already; only the control table may lag behind.
+    DoneBefore,
+    /// No claim of ours: the job was run by hand, all acquired news is accounted for.
+    ByHand,
+}
+
+/// Step D1: accounts for what the completed run has processed. `run_id`, where the job tells it, keeps a repeated
+/// completion of one run from accounting for news that came after it.
+pub fn complete(
+    view: &View<'_>,
+    job: &JobId,
+    run_id: Option<i64>,
+    now: Timestamp,
+) -> (Completion, Changes<SensorRow>) {
+    if view.of_job(job).next().is_none() {
+        return (Completion::UnknownJob, Changes::default());
+    }
+    if let Some(claim) = view.open_claim(job) {
+        let done = ClaimState::Done { run_id: claim.run_id().or(run_id) };
+        return (Completion::Claimed, finish(view, job, &claim.token, &done, now));
+    }
+    if view.of_job(job).any(|sensor| is_done_before(sensor, run_id)) {
+        return (Completion::DoneBefore, Changes::default());
+    }
+    (Completion::ByHand, account_for_all(view, job, now))
+}
+
+fn is_done_before(sensor: &Sensor, told: Option<i64>) -> bool {
+    match sensor.state.claim.as_ref().map(|claim| &claim.state) {
+        Some(ClaimState::Done { run_id }) => {
+            let same_run = told.is_some() && told == *run_id;
+            same_run || sensor.status == Status::InProgress
+        }
+        _ => false,
+    }
+}
+
+/// D1 for the claim `token` of a job: only the claimed rows, only up to the claimed count.
+pub fn finish(
+    view: &View<'_>,
+    job: &JobId,
+    token: &str,
+    done: &ClaimState,
+    now: Timestamp,
+) -> Changes<SensorRow> {
+    let mut changes = Changes::default();
+    let mut written = HashSet::new();
+    for sensor in view.of_job(job) {
+        let Some(claim) = sensor.state.claim.as_ref().filter(|claim| claim.token == token) else { continue };
+        if !written.insert(&sensor.row_id) {
+            continue;
+        }
+        let mut state = sensor.state.clone();
+        state.account(claim.rows.get(sensor.row_id.as_str()).copied().unwrap_or_default());
+        state.claim = Some(Claim { state: done.clone(), ..claim.clone() });
+        put_processed(view, sensor, &state, now, &mut changes);
+    }
+    changes
+}
+
+fn account_for_all(view: &View<'_>, job: &JobId, now: Timestamp) -> Changes<SensorRow> {
+    let mut changes = Changes::default();
+    let mut written = HashSet::new();
+    for sensor in view.of_job(job) {
+        let stored = sensor.sensor.map(|index| &view.sensor[index]);
+        let acquired = stored.is_some_and(|row| row.status.as_deref() == Some(ACQUIRED_NEW_DATA));
+        if !(acquired || sensor.state.has_news()) || !written.insert(&sensor.row_id) {
+            continue;
+        }
+        let mut state = sensor.state.clone();
+        state.account(state.news);
+        state.by_hand = true;
+        put_processed(view, sensor, &state, now, &mut changes);
+    }
+    changes
+}
+
+fn put_processed(
+    view: &View<'_>,
+    sensor: &Sensor,
+    state: &SensorState,
+    now: Timestamp,
+    changes: &mut Changes<SensorRow>,
+) {
+    let mut row = sensor_row(view, sensor);
+    let holds_state = row.upstream_key.as_deref() == Some(FORMAT);
+    if holds_state && sensor.problem.is_none() {
+        state.store(&mut row);
+    }
+    row.status = Some(PROCESSED_NEW_DATA.to_owned());
+    row.status_change_timestamp = Some(now);
+    put(changes, sensor, row);
+}
+
+/// Accepted claims beside which somebody else has marked rows as completed: the result of the run decides
+/// whether the claim is done.
+pub fn claims_to_settle<'v>(view: &'v View<'_>) -> Vec<(&'v JobId, &'v Claim)> {
+    view.jobs
+        .keys()
+        .filter_map(|job| {
+            let claim = view.open_claim(job).filter(|claim| claim.run_id().is_some())?;
+            let marked = view.of_job(job).any(|sensor| {
+                let claimed = claim.rows.contains_key(sensor.row_id.as_str());
+                let processed = sensor.sensor.is_some_and(|index| {
+                    view.sensor[index].status.as_deref() == Some(PROCESSED_NEW_DATA)
+                });
+                claimed && (sensor.status == Status::Completed || processed)
+            });
+            marked.then_some((job, claim))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+use super::*;
+use crate::detect::Mode;
+use crate::fixtures::{Scene, files, job};
+use crate::row::{COMPLETED, IN_PROGRESS, NEW_EVENT_AVAILABLE};
+
+fn ids() -> TableIds {
+    TableIds { control: "c".into(), sensor: "s".into() }
+}
+
+fn two_hard_rows() -> Scene {
+    let mut scene = Scene::default();
+    scene.hard("trigger_file", "a", "7");
+    scene.hard("trigger_file", "b", "7");
+    scene
+}
+
+#[test]
+fn token_is_fixed_for_ever() {
+    let start = Start {
+        job: job("7"),
+        source: crate::acon::SourceKind::Kafka,
+        anchor: "p: t".into(),
+        rows: [("p__t_7".to_owned(), 3), ("a_7".to_owned(), 1)].into(),
+        attempt: 1,
+    };
+    let token = token(&ids(), &start);
+    assert_eq!(token, "7508acbf0ae8138d57241b95f2a1715d48af2e1f9c2a04908a74b4f03fc2cf4d", "changing this starts every claimed job a second time");
+}
+
+#[test]
+fn token_changes_with_the_news_and_the_attempt_only() {
+    let mut scene = two_hard_rows();
+    scene.fire(0, &["x"]);
+    scene.fire(1, &["y"]);
+    let start = scene.decide().starts[0].clone();
+    let first = token(&ids(), &start);
+    assert_eq!(first.len(), 64);
+    let other_anchor = Start { anchor: "b".into(), source: crate::acon::SourceKind::Kafka, ..start.clone() };
+    assert_eq!(token(&ids(), &other_anchor), first);
+    assert_ne!(token(&ids(), &Start { attempt: 2, ..start.clone() }), first);
+    let more = Start { rows: [("a_7".to_owned(), 2)].into(), ..start };
+    assert_ne!(token(&ids(), &more), first);
+}
+
+#[test]
+fn one_round_of_the_lifecycle() {
+    let mut scene = two_hard_rows();
+    scene.fire(0, &["x"]);
+    assert_eq!(scene.statuses(), [NEW_EVENT_AVAILABLE, "NULL"]);
+    assert!(scene.trigger(1).is_empty());
+    scene.fire(1, &["y"]);
+    assert_eq!(scene.trigger(11), [job("7")]);
+    assert_eq!(scene.statuses(), [IN_PROGRESS, IN_PROGRESS]);
+    assert!(scene.trigger(12).is_empty(), "a running job is not started again");
+    assert_eq!(scene.complete("7"), Completion::Claimed);
+    assert_eq!(scene.statuses(), [COMPLETED, COMPLETED]);
+    let states: Vec<_> = scene.view().sensors.iter().map(|s| s.state.clone()).collect();
+    assert!(states.iter().all(|state| !state.has_news() && state.claim.as_ref().unwrap().run_id() == Some(11)));
+}
+
+#[test]
+fn news_of_a_row_that_fired_while_the_job_ran_is_kept() {
+    let mut scene = two_hard_rows();
+    scene.control[1].dependency_flag = Some("FALSE".into());
+    scene.fire(0, &["x"]);
+    scene.trigger(11);
+    scene.hard("trigger_file", "added", "7");
+    scene.fire(2, &["z"]);
+    assert_eq!(scene.statuses(), [IN_PROGRESS, IN_PROGRESS, NEW_EVENT_AVAILABLE]);
+    assert_eq!(scene.complete("7"), Completion::Claimed);
+    assert_eq!(scene.statuses(), [COMPLETED, COMPLETED, NEW_EVENT_AVAILABLE]);
+}
+
+#[test]
+fn completion_faster_than_the_answer_of_run_now() {
+    let mut scene = two_hard_rows();
+    scene.fire(0, &["x"]);
+    scene.fire(1, &["y"]);
+    let token = scene.claim_starts()[&job("7")].clone();
+    assert_eq!(scene.complete("7"), Completion::Claimed);
+    scene.record(&token, StartOutcome::Accepted(11));
+    scene.project();
+    assert_eq!(scene.statuses(), [COMPLETED, COMPLETED]);
+    assert!(scene.trigger(12).is_empty());
+}
+
+#[test]
+fn a_refused_start_is_free_again_and_keeps_its_token() {
+    let mut scene = two_hard_rows();
+    scene.fire(0, &["x"]);
+    scene.fire(1, &["y"]);
+    let token = scene.claim_starts()[&job("7")].clone();
+    scene.record(&token, StartOutcome::Refused("403".into()));
+    scene.project();
+    assert_eq!(scene.statuses(), [NEW_EVENT_AVAILABLE, NEW_EVENT_AVAILABLE]);
+    assert_eq!(scene.claim_starts()[&job("7")], token);
+    scene.record(&token, StartOutcome::Refused("403".into()));
+    scene.record(&token, StartOutcome::Accepted(11));
+    scene.project();
+    assert_eq!(scene.statuses(), [IN_PROGRESS, IN_PROGRESS]);
+}
+
+#[test]
+fn run_by_hand_accounts_for_all_acquired_news() {
+    let mut scene = two_hard_rows();
+    scene.fire(0, &["x"]);
+    assert_eq!(scene.complete("7"), Completion::ByHand);
+    assert_eq!(scene.statuses(), [COMPLETED, COMPLETED]);
+    assert_eq!(scene.sensor.len(), 1, "a row without news gets no sensor row");
+    assert!(!scene.view().sensors[0].state.has_news());
+}
+
+#[test]
+fn completion_by_hand_that_was_cut_off_is_finished_not_started() {
+    let mut scene = two_hard_rows();
+    scene.fire(0, &["x"]);
+    scene.fire(1, &["y"]);
+    scene.complete_sensor("7", None);
+    scene.project();
+    assert_eq!(scene.statuses(), [COMPLETED, COMPLETED]);
+    assert!(scene.trigger(1).is_empty());
+}
+
+#[test]
+fn completion_told_again_for_the_same_run_takes_no_later_news() {
+    let mut scene = two_hard_rows();
+    scene.fire(0, &["x"]);
+    scene.fire(1, &["y"]);
+    scene.trigger(11);
+    scene.complete("7");
+    scene.fire(0, &["x", "later"]);
+    assert_eq!(scene.complete_sensor("7", Some(11)), Completion::DoneBefore);
+    assert!(scene.view().sensors[0].state.has_news());
+}
+
+#[test]
+fn unknown_job_completes_nothing() {
+    assert_eq!(two_hard_rows().complete("99"), Completion::UnknownJob);
+}
+
+#[test]
+fn news_marked_by_others_is_claimed_with_a_proper_sensor_row() {
+    let mut scene = two_hard_rows();
+    for row in &mut scene.control {
+        row.status = Some(NEW_EVENT_AVAILABLE.into());
+        row.asset_description = Some("my asset".into());
+    }
+    assert_eq!(scene.trigger(11), [job("7")]);
+    assert_eq!(scene.sensor[0].assets, Some(vec!["my_asset".to_owned()]));
+    assert_eq!(scene.sensor[0].status.as_deref(), Some(ACQUIRED_NEW_DATA));
+    scene.complete("7");
+    assert_eq!(scene.statuses(), [COMPLETED, COMPLETED]);
+    assert_eq!(scene.sensor[1].status.as_deref(), Some(PROCESSED_NEW_DATA));
+    scene.control[0].status = Some(NEW_EVENT_AVAILABLE.into());
+    scene.control[1].status = Some(NEW_EVENT_AVAILABLE.into());
+    assert_eq!(scene.trigger(12), [job("7")], "marked by hand a second time");
+}
+
+#[test]
+fn foreign_completion_beside_an_open_claim_is_to_be_settled() {
+    let mut scene = two_hard_rows();
+    scene.fire(0, &["x"]);
+    scene.fire(1, &["y"]);
+    scene.trigger(11);
+    assert!(claims_to_settle(&scene.view()).is_empty());
+    for row in &mut scene.control {
+        row.status = Some(COMPLETED.into());
+    }
+    let view = scene.view();
+    assert_eq!(claims_to_settle(&view)[0].1.run_id(), Some(11));
+    assert!(crate::detect::questions(&view, crate::acon::SourceKind::TriggerFile, Mode::Detect).is_empty());
+    scene.complete("7");
+    assert!(claims_to_settle(&scene.view()).is_empty());
+}
+
+#[test]
+fn a_soft_row_that_fires_between_claim_and_run_is_not_lost() {
+    let mut scene = two_hard_rows();
+    scene.control[1].dependency_flag = Some("FALSE".into());
+    scene.fire(0, &["x"]);
+    let token = scene.claim_starts()[&job("7")].clone();
+    scene.see(1, &files(&["y"]), true);
+    scene.project();
+    scene.record(&token, StartOutcome::Accepted(11));
+    scene.project();
+    assert_eq!(scene.statuses(), [IN_PROGRESS, IN_PROGRESS]);
+    scene.complete("7");
+    assert_eq!(scene.statuses(), [COMPLETED, NEW_EVENT_AVAILABLE]);
+}

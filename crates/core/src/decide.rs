@@ -1,0 +1,271 @@
+//! Decision: which jobs start now, and for every other job why not.
+//!
+//! A job starts when at least one UNPAUSED row of it has news and every hard row has news (a paused hard row
+//! counts by its status). Of its UNPAUSED rows with news the newest is the *anchor* (ties: smaller sensor_id):
+//! only a pass over the anchor's source starts the job, so that passes over several sources, run side by
+//! side, start it once.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::acon::SourceKind;
+use crate::ids::JobId;
+use crate::sensor::{Dependency, RowProblem, Sensor, Status, View};
+use crate::state::{Claim, ClaimState};
+
+/// How long a token is trusted to find its run again. The documentation names no life for a token; after this
+/// the run is looked for in runs/list before anything is posted.
+pub const TOKEN_LIFE: SignedDuration = SignedDuration::from_hours(1);
+
+/// Whose jobs a pass starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// Jobs whose anchor is of one of these sources.
+    Sources(BTreeSet<SourceKind>),
+    /// Every job (`trigger --all`).
+    All,
+}
+
+/// What a pass does about jobs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[must_use = "a decision that nobody carries out or reads is lost"]
+pub struct Decision {
+    /// Jobs to claim and start, by job id.
+    pub starts: Vec<Start>,
+    /// Claims of an earlier pass whose outcome is unknown, to be carried on.
+    pub adoptions: Vec<Adoption>,
+    /// Every other job, with the reason.
+    pub waiting: Vec<(JobId, WaitReason)>,
+}
+
+/// A job to start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Start {
+    /// The job.
+    pub job: JobId,
+    /// Source of the anchor row.
+    pub source: SourceKind,
+    /// `sensor_id` of the anchor row.
+    pub anchor: String,
+    /// Sensor rows that the start accounts for, with their news count.
+    pub rows: BTreeMap<String, u64>,
+    /// Attempt of this set of news, from 1.
+    pub attempt: u32,
+}
+
+/// A claim without a run id, found in the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adoption {
+    /// The job.
+    pub job: JobId,
+    /// The claim.
+    pub claim: Claim,
+    /// True when the token is older than [`TOKEN_LIFE`].
+    pub in_doubt: bool,
+}
+
+/// Why a job is not started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WaitReason {
+    /// No row has news.
+    NoNews,
+    /// Every row is paused, or those with news are.
+    Paused,
+    /// Hard rows have no news yet.
+    HardRows(Vec<(String, Status)>),
+    /// Another source's pass starts it.
+    AnchorElsewhere {
+        /// That source.
+        source: SourceKind,
+        /// The row.
+        sensor_id: String,
+    },
+    /// A run of ours goes on.
+    Running {
+        /// The run.
+        run_id: i64,
+    },
+    /// Rows say IN_PROGRESS and no claim of ours is open: started by somebody else.
+    RunningElsewhere,
+    /// Every row with news has a problem.
+    RowProblems(Vec<(String, RowProblem)>),
+}
+
+/// Decides over the whole table.
+pub fn decide(view: &View<'_>, selection: &Selection, now: Timestamp) -> Decision {
+    let mut decision = Decision::default();
+    for job in view.jobs.keys() {
+        match judge(view, job, selection, now) {
+            Verdict::Start(start) => decision.starts.push(start),
+            Verdict::Adopt(adoption) => decision.adoptions.push(adoption),
+            Verdict::Wait(reason) => decision.waiting.push((job.clone(), reason)),
+        }
+    }
+    decision
+}
+
+enum Verdict {
+    Start(Start),
+    Adopt(Adoption),
+    Wait(WaitReason),
+}
+
+fn judge(view: &View<'_>, job: &JobId, selection: &Selection, now: Timestamp) -> Verdict {
+    if let Some(claim) = view.open_claim(job) {
+        return match claim.state {
+            ClaimState::Accepted { run_id } => Verdict::Wait(WaitReason::Running { run_id }),
+            _ => Verdict::Adopt(Adoption {
+                job: job.clone(),
+                claim: claim.clone(),
+                in_doubt: now.duration_since(claim.at) > TOKEN_LIFE,
+            }),
+        };
+    }
+    let rows: Vec<&Sensor> = view.of_job(job).collect();
+    if rows.iter().any(|row| row.status == Status::InProgress) {
+        return Verdict::Wait(WaitReason::RunningElsewhere);
+    }
+    let Some(anchor) = anchor(&rows) else {
+        return Verdict::Wait(why_no_candidate(&rows));
+    };
+    let missing: Vec<(String, Status)> = rows
+        .iter()
+        .filter(|row| row.dependency == Dependency::Hard && row.status != Status::NewEvent)
+        .map(|row| (row.id.clone(), row.status.clone()))
+        .collect();
+    if !missing.is_empty() {
+        return Verdict::Wait(WaitReason::HardRows(missing));
+    }
+    let ours = match selection {
+        Selection::All => true,
+        Selection::Sources(kinds) => kinds.contains(&anchor.source),
+    };
+    if !ours {
+        return Verdict::Wait(WaitReason::AnchorElsewhere {
+            source: anchor.source,
+            sensor_id: anchor.id.clone(),
+        });
+    }
+    let covered = covered_rows(&rows);
+    let attempt = earlier_attempt(&rows, &covered).unwrap_or(1);
+    Verdict::Start(Start {
+        job: job.clone(),
+        source: anchor.source,
+        anchor: anchor.id.clone(),
+        rows: covered,
+        attempt,
+    })
+}
+
+fn is_candidate(row: &Sensor) -> bool {
+    row.unpaused && row.status == Status::NewEvent && row.problem.is_none()
+}
+
+fn anchor<'a>(rows: &[&'a Sensor]) -> Option<&'a Sensor> {
+    rows.iter().copied().filter(|row| is_candidate(row)).min_by_key(|row| (Reverse(row.status_changed), &row.id))
+}
+
+/// All rows of the job with news, paused ones too: the run reads their upstreams as well. News that others
+/// marked in the control table counts as one more detection.
+fn covered_rows(rows: &[&Sensor]) -> BTreeMap<String, u64> {
+    rows.iter()
+        .filter(|row| row.problem.is_none() && (row.state.has_news() || row.status == Status::NewEvent))
+        .map(|row| {
+            let count = if row.state.has_news() { row.state.news } else { row.state.news + 1 };
+            (row.row_id.as_str().to_owned(), count)
+        })
+        .collect()
+}
+
+fn earlier_attempt(rows: &[&Sensor], covered: &BTreeMap<String, u64>) -> Option<u32> {
+    rows.iter()
+        .filter_map(|row| row.state.claim.as_ref())
+        .filter(|claim| claim.rows == *covered)
+        .map(|claim| claim.attempt)
+        .max()
+}
+
+fn why_no_candidate(rows: &[&Sensor]) -> WaitReason {
+    let with_news: Vec<&&Sensor> = rows.iter().filter(|row| row.status == Status::NewEvent).collect();
+    let problems = |of: &[&&Sensor]| -> Vec<(String, RowProblem)> {
+        of.iter().filter_map(|row| Some((row.id.clone(), row.problem.clone()?))).collect()
+    };
+    let blocked = problems(&with_news);
+    if !blocked.is_empty() {
+        return WaitReason::RowProblems(blocked);
+    }
+    let everything: Vec<&&Sensor> = rows.iter().collect();
+    let broken = problems(&everything);
+    if !with_news.is_empty() || rows.iter().all(|row| !row.unpaused) {
+        WaitReason::Paused
+    } else if broken.len() == rows.len() {
+        WaitReason::RowProblems(broken)
+    } else {
+        WaitReason::NoNews
+    }
+}
+
+impl WaitReason {
+    /// A stable word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoNews => "no_news",
+            Self::Paused => "paused",
+            Self::HardRows(_) => "hard_rows",
+            Self::AnchorElsewhere { .. } => "anchor_elsewhere",
+            Self::Running { .. } => "running",
+            Self::RunningElsewhere => "running_elsewhere",
+            Self::RowProblems(_) => "row_problems",
+        }
+    }
+}
+
+impl fmt::Display for WaitReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoNews => f.write_str("no news"),
+            Self::Paused => f.write_str("paused: job_state of its rows with news is not UNPAUSED"),
+            Self::HardRows(missing) => {
+                f.write_str("waits for the hard row")?;
+                f.write_str(if missing.len() > 1 { "s " } else { " " })?;
+                for (index, (id, status)) in missing.iter().enumerate() {
+                    let comma = if index > 0 { ", " } else { "" };
+                    write!(f, "{comma}`{id}` ({status})")?;
+                }
+                Ok(())
+            }
+            Self::AnchorElsewhere { source, sensor_id } => {
+                write!(f, "its newest news is {source} `{sensor_id}`: started by the pass over {source}, or with --all")
+            }
+            Self::Running { run_id } => write!(f, "run {run_id} is in progress"),
+            Self::RunningElsewhere => {
+                f.write_str("in progress, not started by heartbeat: waits for its completion")
+            }
+            Self::RowProblems(problems) => {
+                for (index, (id, problem)) in problems.iter().enumerate() {
+                    let comma = if index > 0 { "; " } else { "" };
+                    write!(f, "{comma}`{id}`: {problem}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Never => "never fired",
+            Self::Completed => crate::row::COMPLETED,
+            Self::NewEvent => crate::row::NEW_EVENT_AVAILABLE,
+            Self::InProgress => crate::row::IN_PROGRESS,
+            Self::Other(text) => text,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

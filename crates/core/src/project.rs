@@ -1,0 +1,148 @@
+//! Projection: what the sensor rows say, written into the control table (steps C1, C2 and D2).
+//!
+//! The projection is a function of the two snapshots alone, so it also repairs what a crash between two
+//! commits left behind, in whatever command comes next.
+
+use jiff::Timestamp;
+
+use crate::ids::JobId;
+use crate::row::{COMPLETED, ControlRow, IN_PROGRESS, NEW_EVENT_AVAILABLE, PROCESSED_NEW_DATA};
+use crate::sensor::{Sensor, Status, View};
+use crate::state::ClaimState;
+use crate::table::Changes;
+
+/// What is due for a job as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    /// C2: a run was accepted and a claimed row still says NEW_EVENT_AVAILABLE.
+    Started,
+    /// D2: the claim is done and a row still says IN_PROGRESS, or a completion by hand was cut off.
+    Completed(Completed),
+    /// Nothing but C1 of single rows.
+    Rows,
+}
+
+/// Which completion it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Completed {
+    /// Of our claim: rows that fired outside it keep their news.
+    Claimed,
+    /// Of a run by hand: every row is completed.
+    ByHand,
+}
+
+/// The control rows that differ from what the sensor rows say.
+pub fn project(view: &View<'_>, now: Timestamp) -> Changes<ControlRow> {
+    let mut changes = Changes::default();
+    for job in view.jobs.keys() {
+        let due = due(view, job);
+        for sensor in view.of_job(job) {
+            let row = view.control_row(sensor);
+            let target = match due {
+                Due::Started => started(sensor, row, now),
+                Due::Completed(how) => completed(view, sensor, how, now),
+                Due::Rows => fired(view, sensor, now),
+            };
+            if let Some(target) = target {
+                changes.update.push((sensor.control, target));
+            }
+        }
+    }
+    changes
+}
+
+/// D2 for one job, told by `complete`: COMPLETED on all rows but those with unclaimed news.
+pub fn complete_job(view: &View<'_>, job: &JobId, how: Completed, now: Timestamp) -> Changes<ControlRow> {
+    let mut changes = Changes::default();
+    for sensor in view.of_job(job) {
+        if let Some(target) = completed(view, sensor, how, now) {
+            changes.update.push((sensor.control, target));
+        }
+    }
+    changes
+}
+
+fn due(view: &View<'_>, job: &JobId) -> Due {
+    if let Some(claim) = view.open_claim(job) {
+        let accepted = matches!(claim.state, ClaimState::Accepted { .. });
+        let unmarked = view
+            .of_job(job)
+            .any(|s| s.status == Status::NewEvent && claim.rows.contains_key(s.row_id.as_str()));
+        return if accepted && unmarked { Due::Started } else { Due::Rows };
+    }
+    if view.of_job(job).any(|sensor| is_cut_off_by_hand(view, sensor)) {
+        return Due::Completed(Completed::ByHand);
+    }
+    let lags = view.of_job(job).any(|s| is_done(s) && s.status == Status::InProgress);
+    if lags { Due::Completed(Completed::Claimed) } else { Due::Rows }
+}
+
+fn is_done(sensor: &Sensor) -> bool {
+    matches!(&sensor.state.claim, Some(claim) if matches!(claim.state, ClaimState::Done { .. }))
+}
+
+/// The sensor row is processed by hand and the control row does not know. A row that others have fired since
+/// says ACQUIRED_NEW_DATA and is none.
+fn is_cut_off_by_hand(view: &View<'_>, sensor: &Sensor) -> bool {
+    let processed = sensor
+        .sensor
+        .is_some_and(|index| view.sensor[index].status.as_deref() == Some(PROCESSED_NEW_DATA));
+    sensor.state.by_hand
+        && processed
+        && !sensor.state.has_news()
+        && matches!(sensor.status, Status::NewEvent | Status::InProgress)
+}
+
+fn started(sensor: &Sensor, row: &ControlRow, now: Timestamp) -> Option<ControlRow> {
+    (sensor.status != Status::InProgress).then(|| ControlRow {
+        status: Some(IN_PROGRESS.to_owned()),
+        status_change_timestamp: Some(now),
+        job_start_timestamp: Some(now),
+        ..row.clone()
+    })
+}
+
+fn completed(view: &View<'_>, sensor: &Sensor, how: Completed, now: Timestamp) -> Option<ControlRow> {
+    let row = view.control_row(sensor);
+    if how == Completed::Claimed && sensor.status == Status::NewEvent && !is_done(sensor) {
+        return None;
+    }
+    if sensor.state.has_news() && sensor.unpaused {
+        if sensor.status == Status::NewEvent {
+            return None;
+        }
+        let mut fired = new_event(view, sensor, now);
+        if sensor.status == Status::InProgress {
+            fired.job_end_timestamp = Some(now);
+        }
+        return Some(fired);
+    }
+    Some(ControlRow {
+        status: Some(COMPLETED.to_owned()),
+        status_change_timestamp: Some(now),
+        job_end_timestamp: Some(now),
+        ..row.clone()
+    })
+}
+
+fn fired(view: &View<'_>, sensor: &Sensor, now: Timestamp) -> Option<ControlRow> {
+    let due = sensor.problem.is_none()
+        && sensor.unpaused
+        && sensor.is_idle()
+        && sensor.state.has_news()
+        && !sensor.state.open_claim_covers_news(sensor.row_id.as_str());
+    due.then(|| new_event(view, sensor, now))
+}
+
+fn new_event(view: &View<'_>, sensor: &Sensor, now: Timestamp) -> ControlRow {
+    let detected = sensor.sensor.and_then(|index| view.sensor[index].status_change_timestamp);
+    ControlRow {
+        status: Some(NEW_EVENT_AVAILABLE.to_owned()),
+        status_change_timestamp: Some(now),
+        latest_event_fetched_timestamp: Some(detected.unwrap_or(now)),
+        ..view.control_row(sensor).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests;
