@@ -162,13 +162,11 @@ pub fn complete(
 }
 
 fn is_done_before(sensor: &Sensor, told: Option<i64>) -> bool {
-    match sensor.state.claim.as_ref().map(|claim| &claim.state) {
-        Some(ClaimState::Done { run_id }) => {
-            let same_run = told.is_some() && told == *run_id;
-            same_run || sensor.status == Status::InProgress
-        }
-        _ => false,
-    }
+    let Some(ClaimState::Done { run_id }) = sensor.state.claim.as_ref().map(|claim| &claim.state) else {
+        return false;
+    };
+    let same_run = told.is_some() && told == *run_id;
+    same_run || sensor.lags
 }
 
 /// D1 for the claim `token` of a job: only the claimed rows, only up to the claimed count.

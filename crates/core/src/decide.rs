@@ -133,7 +133,7 @@ fn judge(view: &View<'_>, job: &JobId, selection: &Selection, now: Timestamp) ->
     };
     let missing: Vec<(String, Status)> = rows
         .iter()
-        .filter(|row| row.dependency == Dependency::Hard && row.status != Status::NewEvent)
+        .filter(|row| row.dependency == Dependency::Hard && !row.is_new())
         .map(|row| (row.id.clone(), row.status.clone()))
         .collect();
     if !missing.is_empty() {
@@ -161,7 +161,7 @@ fn judge(view: &View<'_>, job: &JobId, selection: &Selection, now: Timestamp) ->
 }
 
 fn is_candidate(row: &Sensor) -> bool {
-    row.unpaused && row.status == Status::NewEvent && row.problem.is_none()
+    row.unpaused && row.is_new() && row.problem.is_none()
 }
 
 fn anchor<'a>(rows: &[&'a Sensor]) -> Option<&'a Sensor> {
@@ -172,7 +172,7 @@ fn anchor<'a>(rows: &[&'a Sensor]) -> Option<&'a Sensor> {
 /// marked in the control table counts as one more detection.
 fn covered_rows(rows: &[&Sensor]) -> BTreeMap<String, u64> {
     rows.iter()
-        .filter(|row| row.problem.is_none() && (row.state.has_news() || row.status == Status::NewEvent))
+        .filter(|row| row.problem.is_none() && (row.state.has_news() || row.is_new()))
         .map(|row| {
             let count = if row.state.has_news() { row.state.news } else { row.state.news + 1 };
             (row.row_id.as_str().to_owned(), count)
@@ -189,7 +189,7 @@ fn earlier_attempt(rows: &[&Sensor], covered: &BTreeMap<String, u64>) -> Option<
 }
 
 fn why_no_candidate(rows: &[&Sensor]) -> WaitReason {
-    let with_news: Vec<&&Sensor> = rows.iter().filter(|row| row.status == Status::NewEvent).collect();
+    let with_news: Vec<&&Sensor> = rows.iter().filter(|row| row.is_new()).collect();
     let problems = |of: &[&&Sensor]| -> Vec<(String, RowProblem)> {
         of.iter().filter_map(|row| Some((row.id.clone(), row.problem.clone()?))).collect()
     };

@@ -8,6 +8,7 @@ pub mod detect;
 pub mod domain;
 pub mod feed;
 pub mod ids;
+pub mod jobs;
 pub mod memory;
 pub mod position;
 pub mod project;
@@ -17,6 +18,7 @@ pub mod sensor;
 pub mod source;
 pub mod state;
 pub mod table;
+pub mod table_name;
 
 #[cfg(test)]
 mod fixtures;

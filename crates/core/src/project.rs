@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 
 use crate::ids::JobId;
-use crate::row::{COMPLETED, ControlRow, IN_PROGRESS, NEW_EVENT_AVAILABLE, PROCESSED_NEW_DATA};
+use crate::row::{COMPLETED, ControlRow, IN_PROGRESS, NEW_EVENT_AVAILABLE};
 use crate::sensor::{Sensor, Status, View};
 use crate::state::ClaimState;
 use crate::table::Changes;
@@ -70,27 +70,12 @@ fn due(view: &View<'_>, job: &JobId) -> Due {
             .any(|s| s.status == Status::NewEvent && claim.rows.contains_key(s.row_id.as_str()));
         return if accepted && unmarked { Due::Started } else { Due::Rows };
     }
-    if view.of_job(job).any(|sensor| is_cut_off_by_hand(view, sensor)) {
-        return Due::Completed(Completed::ByHand);
+    let mut lagging = view.of_job(job).filter(|sensor| sensor.lags).peekable();
+    if lagging.peek().is_none() {
+        return Due::Rows;
     }
-    let lags = view.of_job(job).any(|s| is_done(s) && s.status == Status::InProgress);
-    if lags { Due::Completed(Completed::Claimed) } else { Due::Rows }
-}
-
-fn is_done(sensor: &Sensor) -> bool {
-    matches!(&sensor.state.claim, Some(claim) if matches!(claim.state, ClaimState::Done { .. }))
-}
-
-/// The sensor row is processed by hand and the control row does not know. A row that others have fired since
-/// says ACQUIRED_NEW_DATA and is none.
-fn is_cut_off_by_hand(view: &View<'_>, sensor: &Sensor) -> bool {
-    let processed = sensor
-        .sensor
-        .is_some_and(|index| view.sensor[index].status.as_deref() == Some(PROCESSED_NEW_DATA));
-    sensor.state.by_hand
-        && processed
-        && !sensor.state.has_news()
-        && matches!(sensor.status, Status::NewEvent | Status::InProgress)
+    let by_hand = lagging.any(|sensor| sensor.state.by_hand);
+    Due::Completed(if by_hand { Completed::ByHand } else { Completed::Claimed })
 }
 
 fn started(sensor: &Sensor, row: &ControlRow, now: Timestamp) -> Option<ControlRow> {
@@ -104,7 +89,7 @@ fn started(sensor: &Sensor, row: &ControlRow, now: Timestamp) -> Option<ControlR
 
 fn completed(view: &View<'_>, sensor: &Sensor, how: Completed, now: Timestamp) -> Option<ControlRow> {
     let row = view.control_row(sensor);
-    if how == Completed::Claimed && sensor.status == Status::NewEvent && !is_done(sensor) {
+    if how == Completed::Claimed && sensor.is_new() {
         return None;
     }
     if sensor.state.has_news() && sensor.unpaused {

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::acon::SourceKind;
 use crate::ids::{JobId, SensorRowId, underscored};
-use crate::row::{COMPLETED, ControlRow, IN_PROGRESS, NEW_EVENT_AVAILABLE, SensorRow};
+use crate::row::{COMPLETED, ControlRow, IN_PROGRESS, NEW_EVENT_AVAILABLE, PROCESSED_NEW_DATA, SensorRow};
 use crate::source::Asset;
 use crate::state::{BadState, Claim, SensorState};
 
@@ -63,6 +63,9 @@ pub struct Sensor {
     pub status_changed: Option<Timestamp>,
     /// What the sensor row remembers; default when there is none of ours.
     pub state: SensorState,
+    /// True when the sensor row is through with all news and the control row still says there is some: D2 was
+    /// not reached. A row that others have fired since says ACQUIRED_NEW_DATA and does not lag.
+    pub lags: bool,
     /// Why this row is not looked at and starts nothing.
     pub problem: Option<RowProblem>,
 }
@@ -224,6 +227,11 @@ impl Sensor {
             && self.state.open_claim().is_none()
     }
 
+    /// True for a row whose news waits for a start.
+    pub fn is_new(&self) -> bool {
+        self.status == Status::NewEvent && !self.lags
+    }
+
     /// True while the lifecycle waits for news.
     pub fn is_idle(&self) -> bool {
         matches!(self.status, Status::Never | Status::Completed)
@@ -324,6 +332,7 @@ fn read_row(index: usize, row: &ControlRow) -> Result<Sensor, RowProblem> {
         status: Status::of(row.status.as_deref()),
         status_changed: row.status_change_timestamp,
         state: SensorState::default(),
+        lags: false,
         problem,
     })
 }
@@ -335,7 +344,13 @@ fn attach_state(read: &mut Sensor, rows: &[SensorRow], stored: &HashMap<&str, Op
         Some(Some(index)) => {
             read.sensor = Some(*index);
             match SensorState::of_row(&rows[*index]) {
-                Ok(state) => read.state = state.unwrap_or_default(),
+                Ok(state) => {
+                    read.state = state.unwrap_or_default();
+                    let processed = rows[*index].status.as_deref() == Some(PROCESSED_NEW_DATA);
+                    let through = !read.state.has_news() && read.state.was_completed();
+                    let unmarked = matches!(read.status, Status::NewEvent | Status::InProgress);
+                    read.lags = processed && through && unmarked;
+                }
                 Err(bad) => read.problem = Some(RowProblem::State(bad)),
             }
         }

@@ -170,6 +170,12 @@ impl SensorState {
         self.claim.as_ref().filter(|claim| claim.is_open())
     }
 
+    /// True when a run has accounted for the row since its last news, ours or one by hand.
+    pub fn was_completed(&self) -> bool {
+        let done = matches!(&self.claim, Some(claim) if matches!(claim.state, ClaimState::Done { .. }));
+        done || self.by_hand
+    }
+
     /// True when an open claim covers all news of the row `row_id`.
     pub fn open_claim_covers_news(&self, row_id: &str) -> bool {
         self.open_claim().is_some_and(|claim| claim.rows.get(row_id).is_some_and(|count| *count >= self.news))

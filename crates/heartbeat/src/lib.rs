@@ -1,1 +1,7 @@
-//! x
+//! `heartbeat` starts Databricks jobs when their upstreams have news.
+//!
+//! The library is the binary without its command line: [`engine`] carries out what `heartbeat-core` decides,
+//! over [`sources`], the Delta tables of `heartbeat-delta` and the Jobs API.
+
+pub mod engine;
+pub mod fail_point;

@@ -151,9 +151,24 @@ fn news_marked_by_others_is_claimed_with_a_proper_sensor_row() {
     scene.complete("7");
     assert_eq!(scene.statuses(), [COMPLETED, COMPLETED]);
     assert_eq!(scene.sensor[1].status.as_deref(), Some(PROCESSED_NEW_DATA));
-    scene.control[0].status = Some(NEW_EVENT_AVAILABLE.into());
-    scene.control[1].status = Some(NEW_EVENT_AVAILABLE.into());
-    assert_eq!(scene.trigger(12), [job("7")], "marked by hand a second time");
+    for (row, sensor) in scene.control.iter_mut().zip(&mut scene.sensor) {
+        row.status = Some(NEW_EVENT_AVAILABLE.into());
+        sensor.status = Some(ACQUIRED_NEW_DATA.into());
+    }
+    assert_eq!(scene.trigger(12), [job("7")], "fired by the original a second time");
+}
+
+#[test]
+fn completion_that_was_cut_off_before_in_progress_was_written_is_finished_not_started() {
+    let mut scene = two_hard_rows();
+    scene.fire(0, &["x"]);
+    scene.fire(1, &["y"]);
+    scene.claim_starts();
+    assert_eq!(scene.complete_sensor("7", None), Completion::Claimed);
+    assert_eq!(scene.statuses(), [NEW_EVENT_AVAILABLE; 2]);
+    assert_eq!(scene.decide().starts, []);
+    scene.project();
+    assert_eq!(scene.statuses(), [COMPLETED; 2]);
 }
 
 #[test]

@@ -1,0 +1,202 @@
+//! One detection pass: ask the source, write what it saw (S), mark the rows (C1).
+
+use std::time::{Duration, Instant};
+
+use heartbeat_core::acon::SourceKind;
+use heartbeat_core::detect::{Cursor, Mode, Question, Seen, acquire, questions};
+use heartbeat_core::position::{Manifest, Position};
+use heartbeat_core::sensor::{Sensor, View};
+use heartbeat_core::source::{Ask, Finding, Since, Source, SourceError};
+use heartbeat_core::state::{LARGEST_INLINE_POSITION, StoredPosition};
+use heartbeat_core::table::{Blobs, Table};
+use heartbeat_core::row::{ControlRow, SensorRow};
+
+use super::{Clock, Engine, EngineError, ROUNDS, store};
+use crate::fail_point;
+
+/// What a pass looked at.
+#[derive(Debug, Default)]
+pub struct CheckReport {
+    /// One entry per row that was looked at, or could not be.
+    pub looked_at: Vec<Looked>,
+    /// What people should know although it is no error.
+    pub warnings: Vec<String>,
+}
+
+/// One row of a pass.
+#[derive(Debug)]
+pub struct Looked {
+    /// `sensor_id` as it stands in the table.
+    pub sensor_id: String,
+    /// The row's job as it stands in the table.
+    pub trigger_job_id: String,
+    /// What is new; `None` when nothing is.
+    pub news: Option<Manifest>,
+    /// Why the row could not be looked at, cause by cause.
+    pub error: Option<String>,
+}
+
+impl CheckReport {
+    /// Number of rows that could not be looked at.
+    pub fn errors(&self) -> usize {
+        self.looked_at.iter().filter(|row| row.error.is_some()).count()
+    }
+
+    /// Number of rows with news.
+    pub fn news(&self) -> usize {
+        self.looked_at.iter().filter(|row| row.news.is_some()).count()
+    }
+}
+
+impl<C, S, B> Engine<C, S, B>
+where
+    C: Table<ControlRow>,
+    S: Table<SensorRow>,
+    B: Blobs,
+{
+    /// One detection pass over the rows of `kind`. The source has `patience` for its answers.
+    pub async fn check(
+        &self,
+        kind: SourceKind,
+        source: &impl Source,
+        mode: Mode,
+        patience: Duration,
+        clock: &impl Clock,
+    ) -> Result<CheckReport, EngineError> {
+        for _ in 0..ROUNDS {
+            let loaded = self.load().await?;
+            let view = loaded.view();
+            let began = clock.now();
+            let (mut report, seen) = self.look(&view, kind, source, mode, Instant::now() + patience).await?;
+            report.warnings.extend(remarks_on_rows(&view, kind));
+            let changes = acquire(&view, &seen, mode, began);
+            let acquires = !changes.is_empty();
+            if acquires {
+                fail_point::reach("check:before_s");
+            }
+            let Some(loaded) = self.commit_sensor(loaded, changes, "S").await? else { continue };
+            let points = if acquires {
+                fail_point::reach("check:after_s");
+                ["check:after_s", "check:after_c1"]
+            } else {
+                super::REPAIR
+            };
+            self.project(loaded, clock, "C1", points).await?;
+            return Ok(report);
+        }
+        Err(EngineError::Contended { table: "sensor" })
+    }
+
+    async fn look(
+        &self,
+        view: &View<'_>,
+        kind: SourceKind,
+        source: &impl Source,
+        mode: Mode,
+        deadline: Instant,
+    ) -> Result<(CheckReport, Vec<Seen>), EngineError> {
+        let mut report = CheckReport { looked_at: problems(view, kind), warnings: Vec::new() };
+        let mut asked = Vec::new();
+        let mut asks = Vec::new();
+        for question in questions(view, kind, mode) {
+            let sensor = &view.sensors[question.sensor];
+            match self.since(&question).await? {
+                Ok(since) => {
+                    asks.push(Ask { asset: question.asset, since });
+                    asked.push(question.sensor);
+                }
+                Err(problem) => report.looked_at.push(looked(sensor, None, Some(problem))),
+            }
+        }
+        let answers = if asks.is_empty() { Vec::new() } else { source.look(&asks, deadline).await };
+        let mut seen = Vec::new();
+        for (index, answer) in asked.into_iter().zip(answers) {
+            let sensor = &view.sensors[index];
+            match answer {
+                Err(error) => {
+                    tracing::warn!(sensor_id = sensor.id, error = chain(&error), "row could not be looked at");
+                    report.looked_at.push(looked(sensor, None, Some(chain(&error))));
+                }
+                Ok(Finding { position, news, remarks }) => {
+                    report.warnings.extend(remarks.into_iter().map(|remark| format!("`{}`: {remark}", sensor.id)));
+                    let has_news = news.as_ref().is_some_and(|manifest| !manifest.is_empty());
+                    let position = self.stored(position).await?;
+                    seen.push(Seen { sensor: index, position, news: has_news });
+                    report.looked_at.push(looked(sensor, news.filter(|_| has_news), None));
+                }
+            }
+        }
+        report.looked_at.sort_by(|a, b| {
+            (&a.sensor_id, &a.trigger_job_id).cmp(&(&b.sensor_id, &b.trigger_job_id))
+        });
+        Ok((report, seen))
+    }
+
+    /// The cursor of a question, fetched when it is stored beside the table; or what is wrong with it.
+    async fn since(&self, question: &Question) -> Result<Result<Since, String>, EngineError> {
+        let digest = match &question.since {
+            Cursor::Ready(since) => return Ok(Ok(since.clone())),
+            Cursor::Digest(digest) => digest,
+        };
+        let bytes = self.blobs.get(digest).await.map_err(store("sensor"))?;
+        let Some(bytes) = bytes else {
+            return Ok(Err(format!("its stored position {digest} is missing beside the sensor table")));
+        };
+        Ok(serde_json::from_slice::<Position>(&bytes)
+            .map(Since::Position)
+            .map_err(|cause| format!("its stored position {digest} is damaged: {cause}")))
+    }
+
+    /// A position as it is written into a row: in the cell, or beside the table when it is large.
+    async fn stored(&self, position: Position) -> Result<StoredPosition, EngineError> {
+        let json = serde_json::to_vec(&position).unwrap_or_default();
+        if json.len() <= LARGEST_INLINE_POSITION {
+            return Ok(position.into());
+        }
+        let digest = self.blobs.put(json).await.map_err(store("sensor"))?;
+        Ok(StoredPosition::Sha256(digest))
+    }
+}
+
+/// Rows of this source that would be looked at if nothing were wrong with them.
+fn problems(view: &View<'_>, kind: SourceKind) -> Vec<Looked> {
+    let broken = view
+        .sensors
+        .iter()
+        .filter(|sensor| sensor.source == kind && sensor.unpaused && sensor.is_idle())
+        .filter_map(|sensor| Some(looked(sensor, None, Some(sensor.problem.as_ref()?.to_string()))));
+    let unusable = view.unusable.iter().filter_map(|(index, problem)| {
+        let row = &view.control[*index];
+        let of_this_source = row.sensor_source.as_deref().and_then(SourceKind::parse) == Some(kind);
+        of_this_source.then(|| Looked {
+            sensor_id: row.sensor_id.clone().unwrap_or_default(),
+            trigger_job_id: row.trigger_job_id.clone().unwrap_or_default(),
+            news: None,
+            error: Some(problem.to_string()),
+        })
+    });
+    broken.chain(unusable).collect()
+}
+
+fn remarks_on_rows(view: &View<'_>, kind: SourceKind) -> Vec<String> {
+    let duplicates = view.duplicates.iter().map(|index| &view.sensors[*index]).filter(|row| row.source == kind);
+    duplicates
+        .map(|row| format!("`{}` of job {} stands in the control table more than once; it counts once", row.id, row.job))
+        .collect()
+}
+
+fn looked(sensor: &Sensor, news: Option<Manifest>, error: Option<String>) -> Looked {
+    Looked { sensor_id: sensor.id.clone(), trigger_job_id: sensor.job.to_string(), news, error }
+}
+
+/// An error with its causes, for a line that people read.
+fn chain(error: &SourceError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}

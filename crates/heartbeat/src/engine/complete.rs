@@ -1,0 +1,51 @@
+//! Completion of a job: account for the news (D1), mark the rows (D2).
+
+use heartbeat_core::claim::{Completion, complete};
+use heartbeat_core::ids::JobId;
+use heartbeat_core::project::{Completed, complete_job, project};
+use heartbeat_core::row::{ControlRow, SensorRow};
+use heartbeat_core::table::{Blobs, Table};
+
+use super::{Clock, Engine, EngineError, ROUNDS};
+use crate::fail_point;
+
+impl<C, S, B> Engine<C, S, B>
+where
+    C: Table<ControlRow>,
+    S: Table<SensorRow>,
+    B: Blobs,
+{
+    /// What the last task of a job tells. `run_id` makes telling it twice harmless.
+    pub async fn complete(
+        &self,
+        job: &JobId,
+        run_id: Option<i64>,
+        clock: &impl Clock,
+    ) -> Result<Completion, EngineError> {
+        for _ in 0..ROUNDS {
+            let loaded = self.load().await?;
+            let (completion, changes) = complete(&loaded.view(), job, run_id, clock.now());
+            fail_point::reach("complete:before_d1");
+            let Some(mut loaded) = self.commit_sensor(loaded, changes, "D1").await? else { continue };
+            fail_point::reach("complete:after_d1");
+            for _ in 0..ROUNDS {
+                let view = loaded.view();
+                let changes = match completion {
+                    Completion::UnknownJob => return Ok(completion),
+                    Completion::DoneBefore => project(&view, clock.now()),
+                    Completion::Claimed => complete_job(&view, job, Completed::Claimed, clock.now()),
+                    Completion::ByHand => complete_job(&view, job, Completed::ByHand, clock.now()),
+                };
+                match self.commit_control(loaded, changes, "D2").await? {
+                    Some(_) => {
+                        fail_point::reach("complete:after_d2");
+                        return Ok(completion);
+                    }
+                    None => loaded = self.load().await?,
+                }
+            }
+            return Err(EngineError::Contended { table: "control" });
+        }
+        Err(EngineError::Contended { table: "sensor" })
+    }
+}
