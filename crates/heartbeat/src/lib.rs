@@ -1,2 +1,3 @@
 //! x
 pub mod jobs;
+pub mod jobs_api;

@@ -62,10 +62,10 @@ impl Default for Settings {
     /// 60 s for a start, 30 s for a question, 15 s for a try, 10 s to connect; the workspace's limits.
     fn default() -> Self {
         const fn count(count: usize) -> NonZeroUsize {
-            NonZeroUsize::new(count).unwrap()
+            NonZeroUsize::new(count).expect("limits are not zero")
         }
         Self {
-            start_limit: Duration::from_secs(60),
+            start_limit: Duration::from_mins(1),
             read_limit: Duration::from_secs(30),
             try_limit: Duration::from_secs(15),
             connect_limit: Duration::from_secs(10),

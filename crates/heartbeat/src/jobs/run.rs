@@ -124,7 +124,9 @@ fn by_status(status: &StatusBody) -> Option<RunOutcome> {
             let (code, kind) = (details.code.as_deref(), details.kind.as_deref());
             let reason = || reason(code.or(kind), details.message.as_deref());
             match (code, kind) {
-                (Some("SUCCESS" | "SUCCESS_WITH_FAILURES"), _) => Some(RunOutcome::Succeeded),
+                (Some("SUCCESS" | "SUCCESS_WITH_FAILURES"), _) | (None, Some("SUCCESS")) => {
+                    Some(RunOutcome::Succeeded)
+                }
                 (
                     Some(
                         "SKIPPED"
@@ -152,7 +154,6 @@ fn by_status(status: &StatusBody) -> Option<RunOutcome> {
                     Some(RunOutcome::Failed { reason: reason() })
                 }
                 // A code we never heard of is no success on the word of its type alone.
-                (None, Some("SUCCESS")) => Some(RunOutcome::Succeeded),
                 _ => None,
             }
         }

@@ -150,9 +150,8 @@ async fn body(response: &mut Response, status: StatusCode) -> Result<Vec<u8>, re
     loop {
         match response.chunk().await {
             Ok(Some(chunk)) if body.len() + chunk.len() <= BODY_LIMIT => body.extend_from_slice(&chunk),
-            Ok(_) => return Ok(body),
             Err(error) if status.is_success() => return Err(error),
-            Err(_) => return Ok(body),
+            Ok(_) | Err(_) => return Ok(body),
         }
     }
 }
