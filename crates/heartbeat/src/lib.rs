@@ -3,5 +3,9 @@
 //! The library is the binary without its command line: [`engine`] carries out what `heartbeat-core` decides,
 //! over [`sources`], the Delta tables of `heartbeat-delta` and the Jobs API.
 
+pub mod broker;
 pub mod engine;
 pub mod fail_point;
+pub mod jobs;
+pub mod jobs_api;
+pub mod sources;

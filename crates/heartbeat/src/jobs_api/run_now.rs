@@ -1,0 +1,131 @@
+//! The body of run-now, read as the platform reads it.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::reply::Reply;
+use super::state::Start;
+
+/// Longest idempotency token, in characters.
+const LONGEST_TOKEN: usize = 64;
+/// Most bytes of the JSON form of `notebook_params`.
+const MOST_PARAMETER_BYTES: usize = 10_000;
+/// Fields that change what the run does; shown again in `overriding_parameters`.
+const PARAMETERS: [&str; 8] = [
+    "notebook_params",
+    "job_parameters",
+    "jar_params",
+    "python_params",
+    "python_named_params",
+    "spark_submit_params",
+    "sql_params",
+    "dbt_commands",
+];
+
+/// Checks the body; the error is the answer to give. Unknown fields are ignored, as the platform does.
+pub(super) fn read(body: &[u8]) -> Result<Start, Reply> {
+    let Ok(Value::Object(body)) = serde_json::from_slice(body) else {
+        return Err(malformed("Could not parse request object: expected a JSON object"));
+    };
+    let job_id = match body.get("job_id") {
+        None | Some(Value::Null) => return Err(invalid("Job id is missing: job_id is required")),
+        Some(value) => integer(value).ok_or_else(|| malformed("job_id must be an integer"))?,
+    };
+    let token = match body.get("idempotency_token") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) if text.chars().count() > LONGEST_TOKEN => {
+            return Err(invalid("The idempotency token is too long: at most 64 characters are allowed"));
+        }
+        Some(Value::String(text)) => Some(text.clone()).filter(|text| !text.is_empty()),
+        Some(_) => return Err(malformed("idempotency_token must be a string")),
+    };
+    let queue = match body.get("queue") {
+        None | Some(Value::Null) => None,
+        Some(queue) => match queue.get("enabled") {
+            Some(Value::Bool(enabled)) => Some(*enabled),
+            _ => return Err(malformed("queue.enabled must be true or false")),
+        },
+    };
+    let notebook_params = texts(body.get("notebook_params"))?;
+    let overriding: Map<_, _> = PARAMETERS
+        .iter()
+        .filter_map(|key| Some(((*key).to_owned(), body.get(*key).filter(|value| !value.is_null())?.clone())))
+        .collect();
+    Ok(Start { job_id, token, queue, notebook_params, overriding })
+}
+
+/// A 64-bit integer, written as a number or as a text.
+pub(super) fn integer(value: &Value) -> Option<i64> {
+    match value {
+        Value::Number(number) => number.as_i64(),
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    }
+}
+
+fn texts(value: Option<&Value>) -> Result<BTreeMap<String, String>, Reply> {
+    let map = match value {
+        None | Some(Value::Null) => return Ok(BTreeMap::new()),
+        Some(Value::Object(map)) => map,
+        Some(_) => return Err(malformed("Expected map field notebook_params")),
+    };
+    if Value::Object(map.clone()).to_string().len() > MOST_PARAMETER_BYTES {
+        return Err(invalid("notebook_params must not exceed 10000 bytes"));
+    }
+    map.iter()
+        .map(|(key, value)| match value {
+            Value::String(text) => Ok((key.clone(), text.clone())),
+            _ => Err(malformed("notebook_params must map texts to texts")),
+        })
+        .collect()
+}
+
+fn malformed(message: &str) -> Reply {
+    Reply::refused(400, "MALFORMED_REQUEST", message)
+}
+
+fn invalid(message: &str) -> Reply {
+    Reply::refused(400, "INVALID_PARAMETER_VALUE", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[test]
+    fn what_the_original_sends_is_read() {
+        let body = br#"{"job_id": "0042", "notebook_params": {"msg": "hi"}, "idempotency_token": ""}"#;
+        let start = read(body).unwrap();
+        assert_eq!((start.job_id, start.token, start.queue), (42, None, None));
+        assert_eq!(start.notebook_params["msg"], "hi");
+        assert_eq!(start.overriding["notebook_params"]["msg"], "hi");
+    }
+
+    #[rstest]
+    #[case("", "MALFORMED_REQUEST")]
+    #[case("[]", "MALFORMED_REQUEST")]
+    #[case(r#"{"job_id": "#, "MALFORMED_REQUEST")]
+    #[case("{}", "INVALID_PARAMETER_VALUE")]
+    #[case(r#"{"job_id": 1.5}"#, "MALFORMED_REQUEST")]
+    #[case(r#"{"job_id": "one"}"#, "MALFORMED_REQUEST")]
+    #[case(r#"{"job_id": 9223372036854775808}"#, "MALFORMED_REQUEST")]
+    #[case(r#"{"job_id": 1, "notebook_params": "{}"}"#, "MALFORMED_REQUEST")]
+    #[case(r#"{"job_id": 1, "notebook_params": {"a": 1}}"#, "MALFORMED_REQUEST")]
+    #[case(r#"{"job_id": 1, "queue": true}"#, "MALFORMED_REQUEST")]
+    #[case(r#"{"job_id": 1, "idempotency_token": 1}"#, "MALFORMED_REQUEST")]
+    fn mistakes_are_refused(#[case] body: &str, #[case] code: &str) {
+        let reply = read(body.as_bytes()).unwrap_err();
+        assert!(reply.status == 400 && reply.body.contains(code), "{reply:?}");
+    }
+
+    #[test]
+    fn a_token_of_64_characters_fits_and_one_more_does_not() {
+        let read = |length| {
+            read(format!(r#"{{"job_id":1,"idempotency_token":"{}"}}"#, "ä".repeat(length)).as_bytes())
+        };
+        assert!(read(64).is_ok());
+        assert!(read(65).unwrap_err().body.contains("INVALID_PARAMETER_VALUE"));
+    }
+}
