@@ -1,1 +1,3 @@
-//! x
+//! Starts Databricks jobs when their upstreams have news.
+
+pub mod sources;
