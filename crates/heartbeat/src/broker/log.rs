@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::ResponseError;
 use kafka_protocol::records::{
-    Compression, NO_PARTITION_LEADER_EPOCH, Record, RecordBatchDecoder, RecordBatchEncoder, RecordEncodeOptions,
-    TimestampType,
+    Compression, NO_PARTITION_LEADER_EPOCH, Record, RecordBatchDecoder, RecordBatchEncoder,
+    RecordEncodeOptions, TimestampType,
 };
 
 const HEADER: usize = 61;
@@ -119,8 +119,10 @@ impl Log {
                 break;
             }
         }
-        let reaches_in = |transaction: &&Aborted| transaction.first_offset < upper && transaction.marker >= from;
-        let aborted = if committed { self.aborted.iter().filter(reaches_in).copied().collect() } else { Vec::new() };
+        let reaches_in =
+            |transaction: &&Aborted| transaction.first_offset < upper && transaction.marker >= from;
+        let aborted =
+            if committed { self.aborted.iter().filter(reaches_in).copied().collect() } else { Vec::new() };
         Ok(Slice { log: log.freeze(), aborted })
     }
 
@@ -158,8 +160,11 @@ impl Log {
 
 /// One batch with records of these values, of the time given in milliseconds.
 pub(super) fn batch_of(values: &[Bytes], timestamp: i64, producer_id: i64) -> Option<Bytes> {
-    let records: Vec<_> =
-        values.iter().zip(0..).map(|(value, i)| record(i, timestamp, producer_id, Some(value.clone()))).collect();
+    let records: Vec<_> = values
+        .iter()
+        .zip(0..)
+        .map(|(value, i)| record(i, timestamp, producer_id, Some(value.clone())))
+        .collect();
     encode(&records)
 }
 
@@ -249,7 +254,10 @@ mod tests {
         log.end_transaction(7, false);
         assert_eq!((log.last_stable(), log.end()), (4, 4));
         let slice = log.read(2, true, 10_000, false).unwrap();
-        assert_eq!(slice.aborted.iter().map(|a| (a.producer_id, a.first_offset)).collect::<Vec<_>>(), [(7, 2)]);
+        assert_eq!(
+            slice.aborted.iter().map(|a| (a.producer_id, a.first_offset)).collect::<Vec<_>>(),
+            [(7, 2)]
+        );
         assert!(log.read(4, true, 10_000, false).unwrap().aborted.is_empty());
         log.end_transaction(7, true);
         assert_eq!(log.end(), 4, "no transaction, no marker");

@@ -85,7 +85,12 @@ impl State {
         log.ok_or(ResponseError::UnknownTopicOrPartition)
     }
 
-    pub(super) fn append(&mut self, topic: &str, partition: i32, records: Bytes) -> Result<i64, ResponseError> {
+    pub(super) fn append(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        records: Bytes,
+    ) -> Result<i64, ResponseError> {
         self.log_mut(topic, partition)?.append(records)
     }
 
@@ -102,7 +107,12 @@ impl State {
         self.producers
     }
 
-    pub(super) fn add_to_transaction(&mut self, id: &str, topic: &str, partition: i32) -> Result<(), ResponseError> {
+    pub(super) fn add_to_transaction(
+        &mut self,
+        id: &str,
+        topic: &str,
+        partition: i32,
+    ) -> Result<(), ResponseError> {
         self.log(topic, partition)?;
         let transaction = self.transactions.get_mut(id).ok_or(ResponseError::InvalidProducerIdMapping)?;
         transaction.partitions.insert((topic.to_owned(), partition));
@@ -111,8 +121,10 @@ impl State {
 
     pub(super) fn end_transaction(&mut self, id: &str, commit: bool) -> Result<(), ResponseError> {
         let transaction = self.transactions.get_mut(id).ok_or(ResponseError::InvalidProducerIdMapping)?;
-        let ended =
-            Transaction { producer_id: transaction.producer_id, partitions: std::mem::take(&mut transaction.partitions) };
+        let ended = Transaction {
+            producer_id: transaction.producer_id,
+            partitions: std::mem::take(&mut transaction.partitions),
+        };
         self.finish(&ended, commit);
         Ok(())
     }
