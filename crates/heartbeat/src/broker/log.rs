@@ -68,10 +68,9 @@ impl Log {
         Ok(first)
     }
 
-    /// Ends the producer's transaction here, if it has one.
+    /// Ends the producer's transaction here. The marker is written even when no record was, as Kafka does.
     pub(super) fn end_transaction(&mut self, producer_id: i64, commit: bool) {
-        let Some(first_offset) = self.open.remove(&producer_id) else { return };
-        if !commit {
+        if let (Some(first_offset), false) = (self.open.remove(&producer_id), commit) {
             self.aborted.push(Aborted { producer_id, first_offset, marker: self.end });
         }
         if let Some(marker) = encode(&[control_record(producer_id, commit)]) {
@@ -260,7 +259,7 @@ mod tests {
         );
         assert!(log.read(4, true, 10_000, false).unwrap().aborted.is_empty());
         log.end_transaction(7, true);
-        assert_eq!(log.end(), 4, "no transaction, no marker");
+        assert_eq!((log.last_stable(), log.end()), (5, 5), "a marker without records");
     }
 
     #[test]
