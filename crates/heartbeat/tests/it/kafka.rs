@@ -88,7 +88,7 @@ fn ask(product: &str, topic: &str, since: Since) -> Ask {
 }
 
 async fn look(source: &KafkaSource, asks: &[Ask]) -> Vec<Result<Finding, SourceError>> {
-    source.look(asks, Instant::now() + Duration::from_secs(60)).await
+    source.look(asks, Instant::now() + Duration::from_mins(1)).await
 }
 
 async fn look_at(source: &KafkaSource, topic: &str, since: Since) -> Result<Finding, SourceError> {

@@ -1,4 +1,10 @@
 //! Integration tests of the binary crate, in one binary to keep linking short.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "clippy.toml allows them in tests; helpers of tests are no different"
+)]
+
 mod kafka;
 mod support;

@@ -46,7 +46,7 @@ pub(super) struct Line {
 /// A partition's leader, as last heard.
 #[derive(Debug, Clone)]
 pub(super) struct Leader {
-    pub(super) address: String,
+    pub(super) address: Arc<str>,
     pub(super) epoch: i32,
     pub(super) topic_id: Uuid,
 }
@@ -83,7 +83,7 @@ impl Cluster {
             for &name in asked {
                 match answer.topics.remove(name) {
                     Some(Ok(topic)) => {
-                        self.view.topics.insert(name.to_owned(), (topic, asked_at));
+                        self.view.topics.insert(name.to_owned(), (Arc::new(topic), asked_at));
                     }
                     Some(Err(code)) => {
                         self.view.topics.remove(name);
@@ -154,7 +154,7 @@ impl Cluster {
     ) -> Result<metadata::MetadataAnswer, Arc<ClientError>> {
         let mut addresses: Vec<String> = self.connections.keys().cloned().collect();
         addresses.extend(self.bootstrap.iter().cloned());
-        addresses.extend(self.view.brokers.values().cloned());
+        addresses.extend(self.view.brokers.values().map(ToString::to_string));
         let mut seen = HashSet::new();
         addresses.retain(|address| seen.insert(address.clone()));
         let mut last =
@@ -189,7 +189,7 @@ impl Cluster {
         deadline: Instant,
     ) {
         // A request holds a partition once and is of one isolation level; nearly always that is one request.
-        let mut by_leader: HashMap<String, Requests> = HashMap::new();
+        let mut by_leader: HashMap<Arc<str>, Requests> = HashMap::new();
         let mut times: HashMap<(&str, i32), u32> = HashMap::new();
         for &index in open {
             let question = &questions[index];
@@ -275,7 +275,7 @@ async fn ask_leader(
         let indices = indices.into_iter().map(|(index, _)| index);
         match answer {
             Ok(answers) => {
-                results.extend(indices.zip(answers.into_iter().map(|a| a.map_err(PartitionError::Code))))
+                results.extend(indices.zip(answers.into_iter().map(|a| a.map_err(PartitionError::Code))));
             }
             Err(error) => {
                 tracing::debug!(address = line.address(), %error, "no offsets");

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use heartbeat_core::position::KafkaPosition;
 use heartbeat_core::source::{Finding, Since, SourceError};
 
+use uuid::Uuid;
+
 use super::Isolation;
 use super::cluster::{Cluster, OffsetResult, pause};
 use super::error::{ClientError, Code, PartitionError};
@@ -28,6 +30,8 @@ type Standing = Result<Stand, TopicError>;
 
 struct Stand {
     position: KafkaPosition,
+    /// Nil on brokers without topic ids.
+    topic_id: Uuid,
     described_at: Instant,
 }
 
@@ -60,7 +64,7 @@ pub(super) async fn look(
         .map(|row| standings[row.topic].as_ref().ok().map(|stand| plan_row(&stand.position, row.since)))
         .collect();
     let starts = ask_starts(cluster, rows, &plans, deadline).await;
-    let (mut scans, places) = lay_out_scans(cluster, rows, &plans, &standings, &starts);
+    let (mut scans, places) = lay_out_scans(rows, &plans, &standings, &starts);
     reader::decide(cluster, &mut scans, isolation, deadline).await;
 
     let name = cluster.name();
@@ -107,7 +111,7 @@ async fn stand<'a>(
     if !stale.is_empty() {
         match cluster.refresh(&stale, deadline).await {
             Ok(failed) => {
-                standings.extend(failed.into_iter().map(|(t, code)| (t, Err(TopicError::Code(code)))))
+                standings.extend(failed.into_iter().map(|(t, code)| (t, Err(TopicError::Code(code)))));
             }
             Err(error) => {
                 standings
@@ -117,10 +121,10 @@ async fn stand<'a>(
     }
     let failed: HashSet<&str> =
         stale.into_iter().filter(|topic| matches!(standings.get(topic), Some(Err(_)))).collect();
-    let mut known: Vec<(&'a str, Topic, Instant)> = Vec::with_capacity(topics.len());
+    let mut known: Vec<(&'a str, Arc<Topic>, Instant)> = Vec::with_capacity(topics.len());
     for &topic in topics.iter().filter(|topic| !failed.contains(**topic)) {
         if let Some((description, described_at)) = cluster.view().topics.get(topic) {
-            known.push((topic, description.clone(), *described_at));
+            known.push((topic, Arc::clone(description), *described_at));
         }
     }
     let questions: Vec<Question<'_>> = known
@@ -136,10 +140,14 @@ async fn stand<'a>(
         let ends = answers.by_ref().take(description.partitions.len());
         let ends = description.partitions.keys().copied().zip(ends.collect::<Vec<_>>());
         let standing = judge_ends(ends).map(|offsets| {
-            let topic_id = description.id_text();
-            let position =
-                KafkaPosition { cluster: cluster_id.clone(), topic: topic.to_owned(), topic_id, offsets };
-            Stand { position, described_at }
+            let id_text = description.id_text();
+            let position = KafkaPosition {
+                cluster: cluster_id.clone(),
+                topic: topic.to_owned(),
+                topic_id: id_text,
+                offsets,
+            };
+            Stand { position, topic_id: description.id, described_at }
         });
         standings.insert(topic, standing);
     }
@@ -254,7 +262,6 @@ type Places<'a> = HashMap<(&'a str, i32, i64), usize>;
 
 /// One scan per topic, partition and first offset: rows that stand at the same place share it.
 fn lay_out_scans<'a>(
-    cluster: &Cluster,
     rows: &[Row<'a>],
     plans: &[Option<Plan>],
     standings: &HashMap<&'a str, Standing>,
@@ -266,12 +273,11 @@ fn lay_out_scans<'a>(
         let (Some(Plan::Read { from, .. }), Some(Ok(stand))) = (plan, standings.get(row.topic)) else {
             continue;
         };
-        let topic_id = cluster.view().topics.get(row.topic).map(|(topic, _)| topic.id).unwrap_or_default();
         for &(partition, from) in from {
             let end = stand.position.offsets[&partition];
             let Ok(offset) = first_offset(starts, row.topic, partition, from, end) else { continue };
             places.entry((row.topic, partition, offset)).or_insert_with(|| {
-                scans.push(Scan::new(row.topic, topic_id, partition, offset, end));
+                scans.push(Scan::new(row.topic, stand.topic_id, partition, offset, end));
                 scans.len() - 1
             });
         }

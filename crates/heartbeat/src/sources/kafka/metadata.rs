@@ -1,6 +1,7 @@
 //! Who leads which partition: the Metadata request, built and judged.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Instant;
 
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
@@ -42,9 +43,9 @@ pub(super) struct View {
     /// Empty until the first answer.
     pub(super) cluster_id: String,
     /// Addresses by broker id.
-    pub(super) brokers: HashMap<i32, String>,
+    pub(super) brokers: HashMap<i32, Arc<str>>,
     /// Topics that exist, with the time at which their description was asked for.
-    pub(super) topics: HashMap<String, (Topic, Instant)>,
+    pub(super) topics: HashMap<String, (Arc<Topic>, Instant)>,
 }
 
 /// A judged answer.
@@ -53,7 +54,7 @@ pub(super) struct MetadataAnswer {
     /// Cluster id, empty if the broker tells none.
     pub(super) cluster_id: String,
     /// Addresses by broker id.
-    pub(super) brokers: HashMap<i32, String>,
+    pub(super) brokers: HashMap<i32, Arc<str>>,
     /// One entry per topic asked for.
     pub(super) topics: HashMap<String, Result<Topic, Code>>,
 }
@@ -103,7 +104,8 @@ pub(super) fn judge_metadata(asked: &[&str], response: MetadataResponse) -> Resu
         return Err(format!("metadata of {} topics instead of {}", topics.len(), asked.len()));
     }
     let cluster_id = response.cluster_id.map(|id| id.to_string()).unwrap_or_default();
-    let brokers = response.brokers.iter().map(|broker| (broker.node_id.0, address_of(broker))).collect();
+    let brokers =
+        response.brokers.iter().map(|broker| (broker.node_id.0, address_of(broker).into())).collect();
     Ok(MetadataAnswer { cluster_id, brokers, topics })
 }
 
@@ -178,7 +180,7 @@ mod tests {
         assert_eq!(a.partitions[&0], Leadership { leader: Some(1), epoch: 4 });
         assert_eq!(a.partitions[&1].leader, None);
         assert_eq!(judged.topics["b"], Err(Code::UNKNOWN_TOPIC));
-        assert_eq!(judged.brokers[&1], "[::1]:9092");
+        assert_eq!(&*judged.brokers[&1], "[::1]:9092");
     }
 
     #[test]

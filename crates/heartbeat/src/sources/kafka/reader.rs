@@ -53,7 +53,7 @@ pub(super) async fn decide(
 }
 
 async fn run_leaders(cluster: &mut Cluster, scans: &mut [Scan<'_>], isolation: Isolation, deadline: Instant) {
-    let mut by_leader: HashMap<String, Vec<(usize, i32)>> = HashMap::new();
+    let mut by_leader: HashMap<Arc<str>, Vec<(usize, i32)>> = HashMap::new();
     for (index, scan) in scans.iter_mut().enumerate().filter(|(_, scan)| scan.is_open()) {
         match cluster.leader(scan.topic, scan.partition) {
             Ok(leader) if leader.topic_id != scan.topic_id => {

@@ -169,7 +169,7 @@ impl<'a> Scan<'a> {
         match (verdict, self.phase) {
             (Err(problem), _) => self.state = State::Failed(PartitionError::Doubtful(problem)),
             (Ok(Verdict::Noise { next }), Phase::Probe { .. }) if next == limit => {
-                self.advance(next, limit, isolation)
+                self.advance(next, limit, isolation);
             }
             (Ok(Verdict::TooShort | Verdict::News | Verdict::Noise { .. }), Phase::Probe { .. }) => {
                 // Either still nothing, or records that the other request should have brought: a remote tier that

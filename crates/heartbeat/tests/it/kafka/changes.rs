@@ -162,7 +162,7 @@ async fn a_time_begins_at_the_first_record_of_it(
 async fn batches_larger_than_a_fetch_are_found(#[values(Embedded, Real)] against: Against) {
     let Some(world) = World::new(against).await else { return };
     let topic = random_topic();
-    world.client.create_topics(&[topic.clone()], 3, &[("max.message.bytes", "8000000")]).await;
+    world.client.create_topics(std::slice::from_ref(&topic), 3, &[("max.message.bytes", "8000000")]).await;
     let source = world.source();
     let cursor = look_at(&source, &topic, Since::Now).await.unwrap();
     let large: &'static str = "x".repeat(3 << 20).leak();
@@ -186,7 +186,7 @@ async fn what_compaction_took_away_is_no_news() {
         ("delete.retention.ms", "0"),
         ("max.compaction.lag.ms", "1"),
     ];
-    world.client.create_topics(&[topic.clone()], 1, &configs).await;
+    world.client.create_topics(std::slice::from_ref(&topic), 1, &configs).await;
     let source = world.source();
     world.client.produce(&topic, 0, &[(Some("k"), Some("v"), 1)], Compression::None).await;
     let cursor = look_at(&source, &topic, Since::Now).await.unwrap();

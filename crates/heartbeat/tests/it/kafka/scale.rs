@@ -40,40 +40,69 @@ async fn idle_look_5000_topics() {
     for some in topics.chunks(500) {
         world.client.create_topics(some, 3, &[]).await;
     }
-    for _ in 0..5 {
-        let begin = Instant::now();
+    let mut watch = Watch::start();
+    for _ in 0..10 {
         world.client.all_ends(&topics, 3).await.unwrap();
-        eprintln!("bare ListOffsets of 15,000 partitions: {:?}", begin.elapsed());
+        watch.lap("bare ListOffsets of 15,000 partitions");
     }
     let source = world.source();
     let asks: Vec<_> = topics.iter().map(|topic| ask("p", topic, Since::Beginning)).collect();
-    let begin = Instant::now();
+    watch.lap("");
     let first: Vec<Finding> = look(&source, &asks).await.into_iter().map(Result::unwrap).collect();
-    eprintln!("first look, with metadata: {:?}", begin.elapsed());
+    watch.lap("first look, with metadata");
     let asks: Vec<_> =
         topics.iter().zip(&first).map(|(topic, found)| ask("p", topic, after(found))).collect();
-    for _ in 0..5 {
-        let begin = Instant::now();
+    watch.lap("");
+    for _ in 0..10 {
         let found = look(&source, &asks).await;
-        eprintln!("idle look: {:?}", begin.elapsed());
+        watch.lap("idle look");
         assert!(found.iter().all(|finding| finding.as_ref().is_ok_and(|finding| finding.news.is_none())));
     }
     let source = world.source().with_metadata_max_age(Duration::ZERO);
     for _ in 0..3 {
-        let begin = Instant::now();
+        watch.lap("");
         look(&source, &asks).await;
-        eprintln!("idle look with fresh metadata: {:?}", begin.elapsed());
+        watch.lap("idle look with fresh metadata");
     }
     for topic in topics.iter().step_by(5) {
         world.client.produce(topic, 1, ONE, Compression::None).await;
     }
     let source = world.source();
     look(&source, &asks[..1]).await;
-    let begin = Instant::now();
+    watch.lap("");
     let found = look(&source, &asks).await;
-    eprintln!("look with news in 1,000 topics, with metadata: {:?}", begin.elapsed());
+    watch.lap("look with news in 1,000 topics, with metadata");
     let with_news =
         found.iter().filter(|finding| finding.as_ref().is_ok_and(|finding| finding.news.is_some())).count();
     assert_eq!(with_news, 1_000);
     world.client.delete_topics(&topics).await;
+}
+
+/// Wall time and this thread's processor time: the second one means something on a busy machine too.
+struct Watch {
+    wall: Instant,
+    cpu: Duration,
+}
+
+impl Watch {
+    fn start() -> Self {
+        Self { wall: Instant::now(), cpu: thread_cpu() }
+    }
+
+    fn lap(&mut self, what: &str) {
+        let now = Self::start();
+        if !what.is_empty() {
+            eprintln!(
+                "{what}: {:?}, of it processor {:?}",
+                now.wall - self.wall,
+                now.cpu.saturating_sub(self.cpu)
+            );
+        }
+        *self = now;
+    }
+}
+
+fn thread_cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(stat.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or_default())
 }
