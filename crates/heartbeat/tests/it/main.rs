@@ -1,5 +1,11 @@
-//! Integration tests: one binary, one module per subject.
+//! Integration tests of the binary crate, in one binary to keep linking short.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "clippy.toml allows them in tests; helpers of tests are no different"
+)]
 
 mod jobs;
+mod kafka;
+mod support;

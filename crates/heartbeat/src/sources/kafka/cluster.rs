@@ -1,0 +1,303 @@
+//! Client of one cluster: connections by broker, what is known of its topics, offsets asked of the leaders.
+//!
+//! Leaders are asked concurrently, each over one connection with one request at a time. What may pass (a leader
+//! that moved, a connection that broke) is asked again after fresh metadata, a few times and within the deadline.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use kafka_protocol::messages::ListOffsetsRequest;
+use kafka_protocol::protocol::Request;
+use uuid::Uuid;
+
+use super::connection::{Connection, Supported};
+use super::error::{ClientError, Code, PartitionError};
+use super::metadata::{self, METADATA, View};
+use super::offsets::{LIST_OFFSETS, Question, build_list_offsets, judge_list_offsets};
+use super::{Isolation, Security};
+
+const ATTEMPTS: u32 = 3;
+
+/// Answer to one question about an offset.
+pub(super) type OffsetResult = Result<Option<i64>, PartitionError>;
+
+/// Questions (with the leader epoch of each) by request: isolation level, and how often a partition came before.
+type Requests = HashMap<(Isolation, u32), Vec<(usize, i32)>>;
+
+/// One cluster. Not for concurrent use: whoever looks holds it for the time of the look.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    bootstrap: Vec<String>,
+    security: Security,
+    connections: HashMap<String, Connection>,
+    view: View,
+}
+
+/// A connection on loan: whoever drops it half way through a call closes it.
+#[derive(Debug)]
+pub(super) struct Line {
+    address: String,
+    security: Security,
+    connection: Option<Connection>,
+}
+
+/// A partition's leader, as last heard.
+#[derive(Debug, Clone)]
+pub(super) struct Leader {
+    pub(super) address: Arc<str>,
+    pub(super) epoch: i32,
+    pub(super) topic_id: Uuid,
+}
+
+impl Cluster {
+    pub(super) fn new(bootstrap: Vec<String>, security: Security) -> Self {
+        Self { bootstrap, security, connections: HashMap::new(), view: View::default() }
+    }
+
+    /// The cluster as people know it: "a:1,b:2".
+    pub(super) fn name(&self) -> String {
+        self.bootstrap.join(",")
+    }
+
+    pub(super) fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Asks for the metadata of these topics. Topics with an error leave the view and are returned with it.
+    pub(super) async fn refresh<'a>(
+        &mut self,
+        topics: &[&'a str],
+        deadline: Instant,
+    ) -> Result<HashMap<&'a str, Code>, Arc<ClientError>> {
+        let mut failed = HashMap::new();
+        for asked in topics.chunks(metadata::TOPICS_PER_REQUEST) {
+            let asked_at = Instant::now();
+            let mut answer = self.ask_any_broker(asked, deadline).await?;
+            if answer.cluster_id != self.view.cluster_id {
+                self.view.topics.clear();
+                self.view.cluster_id = answer.cluster_id;
+            }
+            self.view.brokers = answer.brokers;
+            for &name in asked {
+                match answer.topics.remove(name) {
+                    Some(Ok(topic)) => {
+                        self.view.topics.insert(name.to_owned(), (Arc::new(topic), asked_at));
+                    }
+                    Some(Err(code)) => {
+                        self.view.topics.remove(name);
+                        failed.insert(name, code);
+                    }
+                    None => {}
+                }
+            }
+        }
+        Ok(failed)
+    }
+
+    /// Who leads the partition; an error when the topic is unknown or has no leader now.
+    pub(super) fn leader(&self, topic: &str, partition: i32) -> Result<Leader, PartitionError> {
+        let (topic, _) = self.view.topics.get(topic).ok_or(PartitionError::Code(Code::UNKNOWN_TOPIC))?;
+        let leadership = topic.partitions.get(&partition).ok_or(PartitionError::NoLeader)?;
+        let address = leadership.leader.and_then(|id| self.view.brokers.get(&id));
+        let address = address.ok_or(PartitionError::NoLeader)?.clone();
+        Ok(Leader { address, epoch: leadership.epoch, topic_id: topic.id })
+    }
+
+    /// Asks the leaders, each with one request when the questions allow it. Answers are in the order of the
+    /// questions.
+    pub(super) async fn list_offsets(
+        &mut self,
+        questions: &[Question<'_>],
+        deadline: Instant,
+    ) -> Vec<OffsetResult> {
+        let mut answers: Vec<OffsetResult> = vec![Err(PartitionError::NoLeader); questions.len()];
+        let mut open: Vec<usize> = (0..questions.len()).collect();
+        for attempt in 1..=ATTEMPTS {
+            self.ask_leaders(questions, &open, &mut answers, deadline).await;
+            open.retain(|index| answers[*index].as_ref().is_err_and(PartitionError::is_passing));
+            if open.is_empty() || attempt == ATTEMPTS || !pause(attempt, deadline).await {
+                break;
+            }
+            let topics: HashSet<&str> = open.iter().map(|index| questions[*index].topic).collect();
+            let topics: Vec<&str> = topics.into_iter().collect();
+            tracing::debug!(cluster = self.name(), topics = topics.len(), "asking again with fresh metadata");
+            if self.refresh(&topics, deadline).await.is_err() {
+                break;
+            }
+        }
+        answers
+    }
+
+    /// Connection to a broker, open or still to be opened. [`Self::give_back`] keeps it for the next request.
+    pub(super) fn lend(&mut self, address: &str) -> Line {
+        Line {
+            address: address.to_owned(),
+            security: self.security.clone(),
+            connection: self.connections.remove(address),
+        }
+    }
+
+    pub(super) fn give_back(&mut self, line: Line) {
+        if let Some(connection) = line.connection {
+            self.connections.insert(line.address, connection);
+        }
+    }
+
+    /// Connected brokers first, then the bootstrap list, then what was heard of. One that hangs only gets its share
+    /// of the time.
+    async fn ask_any_broker(
+        &mut self,
+        topics: &[&str],
+        deadline: Instant,
+    ) -> Result<metadata::MetadataAnswer, Arc<ClientError>> {
+        let mut addresses: Vec<String> = self.connections.keys().cloned().collect();
+        addresses.extend(self.bootstrap.iter().cloned());
+        addresses.extend(self.view.brokers.values().map(ToString::to_string));
+        let mut seen = HashSet::new();
+        addresses.retain(|address| seen.insert(address.clone()));
+        let mut last =
+            ClientError::BadAnswer { address: self.name(), problem: "no broker to ask".to_owned() };
+        for (index, address) in addresses.iter().enumerate() {
+            let share = remaining(deadline) / u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
+            let mut line = self.lend(address);
+            let asked =
+                line.call(METADATA, Instant::now() + share, |_| metadata::build_metadata(topics)).await;
+            match asked.and_then(|(answer, _)| {
+                line.throttle(answer.throttle_time_ms);
+                metadata::judge_metadata(topics, answer).map_err(|problem| line.bad(problem))
+            }) {
+                Ok(answer) => {
+                    self.give_back(line);
+                    return Ok(answer);
+                }
+                Err(error) => {
+                    tracing::debug!(address, %error, "no metadata");
+                    last = error;
+                }
+            }
+        }
+        Err(Arc::new(last))
+    }
+
+    async fn ask_leaders(
+        &mut self,
+        questions: &[Question<'_>],
+        open: &[usize],
+        answers: &mut [OffsetResult],
+        deadline: Instant,
+    ) {
+        // A request holds a partition once and is of one isolation level; nearly always that is one request.
+        let mut by_leader: HashMap<Arc<str>, Requests> = HashMap::new();
+        let mut times: HashMap<(&str, i32), u32> = HashMap::new();
+        for &index in open {
+            let question = &questions[index];
+            match self.leader(question.topic, question.partition) {
+                Ok(leader) => {
+                    let time = times.entry((question.topic, question.partition)).or_default();
+                    let requests = by_leader.entry(leader.address).or_default();
+                    requests.entry((question.at.isolation(), *time)).or_default().push((index, leader.epoch));
+                    *time += 1;
+                }
+                Err(error) => answers[index] = Err(error),
+            }
+        }
+        // A leader that hangs must leave time for the rows of the others.
+        let deadline = Instant::now() + remaining(deadline) / 2;
+        let asked: Vec<_> = by_leader
+            .into_iter()
+            .map(|(address, requests)| ask_leader(self.lend(&address), questions, requests, deadline))
+            .collect();
+        for (line, results) in join_all(asked).await {
+            self.give_back(line);
+            for (index, result) in results {
+                answers[index] = result;
+            }
+        }
+    }
+}
+
+impl Line {
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Sends one request, connecting first if need be, and returns the answer with its version.
+    pub(super) async fn call<R: Request>(
+        &mut self,
+        ours: Supported,
+        deadline: Instant,
+        build: impl FnOnce(i16) -> R,
+    ) -> Result<(R::Response, i16), ClientError> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => Connection::open(&self.address, &self.security, deadline).await?,
+        };
+        let version = connection.version::<R>(ours)?;
+        let answer = connection.call(version, &build(version), deadline).await?;
+        self.connection = Some(connection);
+        Ok((answer, version))
+    }
+
+    pub(super) fn throttle(&mut self, milliseconds: i32) {
+        if let Some(connection) = &mut self.connection {
+            connection.throttle(milliseconds);
+        }
+    }
+
+    /// An answer that cannot be used; its connection is not used again.
+    pub(super) fn bad(&mut self, problem: String) -> ClientError {
+        self.connection = None;
+        ClientError::BadAnswer { address: self.address.clone(), problem }
+    }
+}
+
+async fn ask_leader(
+    mut line: Line,
+    questions: &[Question<'_>],
+    requests: Requests,
+    deadline: Instant,
+) -> (Line, Vec<(usize, OffsetResult)>) {
+    let mut results = Vec::new();
+    for ((isolation, _), indices) in requests {
+        let asked: Vec<_> = indices.iter().map(|(index, epoch)| (questions[*index], *epoch)).collect();
+        let timeout_ms = i32::try_from(remaining(deadline).as_millis()).unwrap_or(i32::MAX);
+        let answer = line
+            .call::<ListOffsetsRequest>(LIST_OFFSETS, deadline, |_| {
+                build_list_offsets(&asked, isolation, timeout_ms)
+            })
+            .await
+            .and_then(|(answer, _)| {
+                line.throttle(answer.throttle_time_ms);
+                judge_list_offsets(&asked, &answer).map_err(|problem| line.bad(problem))
+            });
+        let indices = indices.into_iter().map(|(index, _)| index);
+        match answer {
+            Ok(answers) => {
+                results.extend(indices.zip(answers.into_iter().map(|a| a.map_err(PartitionError::Code))));
+            }
+            Err(error) => {
+                tracing::debug!(address = line.address(), %error, "no offsets");
+                let error = Arc::new(error);
+                results.extend(indices.map(|index| (index, Err(PartitionError::Client(Arc::clone(&error))))));
+            }
+        }
+    }
+    (line, results)
+}
+
+/// Time until `deadline`, zero when it has passed.
+pub(super) fn remaining(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}
+
+/// Waits a little before the next attempt; false when the deadline leaves no time for one.
+pub(super) async fn pause(attempt: u32, deadline: Instant) -> bool {
+    let wait = Duration::from_millis(50) * attempt * attempt;
+    if remaining(deadline) <= wait {
+        return false;
+    }
+    tokio::time::sleep(wait).await;
+    true
+}

@@ -1,0 +1,250 @@
+//! One connection to one broker: frames, correlation ids, versions, throttling. It knows nothing of topics.
+//!
+//! A connection carries one request at a time. Whoever drops a call half way must drop the connection with it:
+//! its stream then stands in the middle of an answer. [`super::cluster`] sees to that by taking the connection
+//! out of its map for the time of a call.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut, BytesMut};
+use kafka_protocol::messages::{ApiVersionsRequest, RequestHeader, ResponseHeader};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout_at;
+
+use super::Security;
+use super::error::ClientError;
+
+/// Largest answer taken, in bytes. Kafka's own limit for a request, and with it for a record batch, is
+/// `socket.request.max.bytes` = 100 MiB; a larger one is no Kafka broker.
+pub(super) const MAX_FRAME: usize = (100 << 20) + (64 << 10);
+
+const CLIENT_ID: StrBytes = StrBytes::from_static_str("heartbeat");
+
+/// Versions of one request that we can build and judge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Supported {
+    /// Name, for messages.
+    pub(super) name: &'static str,
+    /// Oldest: the first one that carries what exact answers need.
+    pub(super) min: i16,
+    /// Newest that was tried.
+    pub(super) max: i16,
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
+
+/// An open connection whose versions are known.
+pub(super) struct Connection {
+    address: String,
+    stream: Box<dyn Stream>,
+    versions: HashMap<i16, (i16, i16)>,
+    correlation_id: i32,
+    not_before: Option<Instant>,
+}
+
+impl Connection {
+    /// Connects and asks for the versions of the broker.
+    pub(super) async fn open(
+        address: &str,
+        security: &Security,
+        deadline: Instant,
+    ) -> Result<Self, ClientError> {
+        let stream = within(address, deadline, connect(address, security)).await?;
+        let mut connection = Self {
+            address: address.to_owned(),
+            stream,
+            versions: HashMap::new(),
+            correlation_id: 0,
+            not_before: None,
+        };
+        // Version 0 is the one that every broker answers in the layout that was asked for (KIP-511).
+        let answer = connection.call(0, &ApiVersionsRequest::default(), deadline).await?;
+        if answer.error_code != 0 {
+            return Err(connection.bad(format!("ApiVersions: error code {}", answer.error_code)));
+        }
+        connection.versions = answer
+            .api_keys
+            .into_iter()
+            .map(|key| (key.api_key, (key.min_version, key.max_version)))
+            .collect();
+        Ok(connection)
+    }
+
+    /// The newest version of the request `R` that both sides speak.
+    pub(super) fn version<R: Request>(&self, ours: Supported) -> Result<i16, ClientError> {
+        choose(self.versions.get(&R::KEY).copied(), ours).ok_or_else(|| ClientError::Unsupported {
+            address: self.address.clone(),
+            api: ours.name,
+            theirs: match self.versions.get(&R::KEY) {
+                Some((min, max)) => format!("v{min} to v{max}"),
+                None => "not at all".to_owned(),
+            },
+            ours: format!("v{} to v{}", ours.min, ours.max),
+        })
+    }
+
+    /// Sends one request and waits for its answer.
+    pub(super) async fn call<R: Request>(
+        &mut self,
+        version: i16,
+        request: &R,
+        deadline: Instant,
+    ) -> Result<R::Response, ClientError> {
+        if let Some(instant) = self.not_before.take() {
+            if instant >= deadline {
+                self.not_before = Some(instant);
+                return Err(ClientError::Timeout { address: self.address.clone() });
+            }
+            tokio::time::sleep_until(instant.into()).await;
+        }
+        self.correlation_id = self.correlation_id.wrapping_add(1);
+        let frame = encode(self.correlation_id, version, request).map_err(|problem| self.bad(problem))?;
+        let address = self.address.clone();
+        let answer = within(&address, deadline, exchange(&mut self.stream, &frame)).await?;
+        decode::<R>(answer, self.correlation_id, version).map_err(|problem| self.bad(problem))
+    }
+
+    /// Obeys `throttle_time_ms` of an answer: the next request waits that long (KIP-219).
+    pub(super) fn throttle(&mut self, milliseconds: i32) {
+        if let Ok(wait @ 1..) = u64::try_from(milliseconds) {
+            tracing::debug!(address = self.address, milliseconds, "throttled by the broker");
+            self.not_before = Some(Instant::now() + Duration::from_millis(wait));
+        }
+    }
+
+    /// An answer that cannot be used.
+    pub(super) fn bad(&self, problem: String) -> ClientError {
+        ClientError::BadAnswer { address: self.address.clone(), problem }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+async fn connect(address: &str, security: &Security) -> io::Result<Box<dyn Stream>> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    match security {
+        Security::Plaintext => Ok(Box::new(stream)),
+    }
+}
+
+async fn within<T>(
+    address: &str,
+    deadline: Instant,
+    io: impl Future<Output = io::Result<T>>,
+) -> Result<T, ClientError> {
+    match timeout_at(deadline.into(), io).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(source)) => Err(ClientError::Io { address: address.to_owned(), source }),
+        Err(_elapsed) => Err(ClientError::Timeout { address: address.to_owned() }),
+    }
+}
+
+async fn exchange(stream: &mut Box<dyn Stream>, frame: &[u8]) -> io::Result<BytesMut> {
+    stream.write_all(frame).await?;
+    stream.flush().await?;
+    read_frame(stream).await
+}
+
+/// Reads one length-prefixed frame. Memory grows with what arrives, not with what the length promises.
+async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<BytesMut> {
+    let length = stream.read_i32().await?;
+    let length = usize::try_from(length).ok().filter(|length| *length <= MAX_FRAME).ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("a frame of {length} bytes: not a Kafka plaintext port?"),
+        )
+    })?;
+    let mut frame = BytesMut::with_capacity(length.min(1 << 20));
+    let mut rest = stream.take(length as u64);
+    while frame.len() < length {
+        if rest.read_buf(&mut frame).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(frame)
+}
+
+fn choose(theirs: Option<(i16, i16)>, ours: Supported) -> Option<i16> {
+    let (min, max) = theirs?;
+    let version = max.min(ours.max);
+    (version >= min.max(ours.min)).then_some(version)
+}
+
+fn encode<R: Request>(correlation_id: i32, version: i16, request: &R) -> Result<BytesMut, String> {
+    let header = RequestHeader::default()
+        .with_request_api_key(R::KEY)
+        .with_request_api_version(version)
+        .with_correlation_id(correlation_id)
+        .with_client_id(Some(CLIENT_ID));
+    let mut frame = BytesMut::new();
+    frame.put_i32(0);
+    header.encode(&mut frame, R::header_version(version)).map_err(|error| error.to_string())?;
+    request.encode(&mut frame, version).map_err(|error| error.to_string())?;
+    let length = i32::try_from(frame.len() - 4).map_err(|_| "the request is too large".to_owned())?;
+    frame[..4].copy_from_slice(&length.to_be_bytes());
+    Ok(frame)
+}
+
+fn decode<R: Request>(answer: BytesMut, correlation_id: i32, version: i16) -> Result<R::Response, String> {
+    let mut answer = answer.freeze();
+    let header = ResponseHeader::decode(&mut answer, R::Response::header_version(version))
+        .map_err(|error| format!("no response header: {error}"))?;
+    if header.correlation_id != correlation_id {
+        return Err(format!("correlation id {} instead of {correlation_id}", header.correlation_id));
+    }
+    R::Response::decode(&mut answer, version).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::ApiVersionsResponse;
+    use rstest::rstest;
+
+    use super::*;
+
+    const OURS: Supported = Supported { name: "ListOffsets", min: 2, max: 9 };
+
+    #[rstest]
+    #[case::newer_broker(Some((1, 11)), Some(9))]
+    #[case::older_broker(Some((0, 4)), Some(4))]
+    #[case::just_old_enough(Some((0, 2)), Some(2))]
+    #[case::too_old(Some((0, 1)), None)]
+    #[case::dropped_ours(Some((10, 12)), None)]
+    #[case::unknown_request(None, None)]
+    fn version_is_the_newest_that_both_speak(
+        #[case] theirs: Option<(i16, i16)>,
+        #[case] expected: Option<i16>,
+    ) {
+        assert_eq!(choose(theirs, OURS), expected);
+    }
+
+    #[test]
+    fn answer_of_another_request_is_refused() {
+        let mut bytes = BytesMut::new();
+        bytes.put_i32(7);
+        ApiVersionsResponse::default().encode(&mut bytes, 0).unwrap();
+        assert!(decode::<ApiVersionsRequest>(bytes.clone(), 7, 0).is_ok());
+        assert!(decode::<ApiVersionsRequest>(bytes.clone(), 8, 0).unwrap_err().contains("correlation id 7"));
+        bytes.truncate(5);
+        assert!(decode::<ApiVersionsRequest>(bytes, 7, 0).is_err());
+    }
+
+    #[tokio::test]
+    async fn frames_that_are_too_long_or_broken_off_are_refused() {
+        let mut http: &[u8] = b"HTTP/1.1 400 Bad Request";
+        assert_eq!(read_frame(&mut http).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+        let mut short: &[u8] = &[0, 0, 0, 9, 1, 2];
+        assert_eq!(read_frame(&mut short).await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+}

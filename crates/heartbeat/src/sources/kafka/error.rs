@@ -1,0 +1,201 @@
+//! What can go wrong between us and a broker, and what it means for a row.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use heartbeat_core::source::SourceError;
+use kafka_protocol::ResponseError;
+
+/// A request that has no usable answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No connection, or it broke off.
+    #[error("connection to {address} failed")]
+    Io {
+        /// Host and port.
+        address: String,
+        /// Cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The deadline, or this request's share of it, passed first.
+    #[error("{address} did not answer in time")]
+    Timeout {
+        /// Host and port.
+        address: String,
+    },
+    /// The broker lacks a request version that exact answers need.
+    #[error(
+        "broker {address} speaks {api} {theirs}, heartbeat needs {ours}: use a broker of Kafka 2.1 or newer"
+    )]
+    Unsupported {
+        /// Host and port.
+        address: String,
+        /// Name of the request.
+        api: &'static str,
+        /// Versions of the broker, "not at all" when it lacks the request.
+        theirs: String,
+        /// Versions of ours.
+        ours: String,
+    },
+    /// Bytes or values that do not answer the question.
+    #[error("{address} sent an unusable answer: {problem}")]
+    BadAnswer {
+        /// Host and port.
+        address: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl ClientError {
+    /// What this means for a row on `what` ("kafka cluster a:1,b:2").
+    pub(super) fn for_row(self: &Arc<Self>, what: &str) -> SourceError {
+        match self.as_ref() {
+            Self::Io { .. } => {
+                SourceError::Unreachable { what: what.to_owned(), cause: Box::new(Arc::clone(self)) }
+            }
+            Self::Timeout { address } => SourceError::Timeout {
+                what: if address.is_empty() { what.into() } else { format!("{what} ({address})") },
+            },
+            Self::Unsupported { .. } => SourceError::Misconfigured { problem: format!("{what}: {self}") },
+            Self::BadAnswer { .. } => {
+                SourceError::Doubtful { what: what.to_owned(), problem: self.to_string() }
+            }
+        }
+    }
+}
+
+/// An error code of the protocol, never 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Code(i16);
+
+impl Code {
+    pub(super) const OFFSET_OUT_OF_RANGE: Self = Self(ResponseError::OffsetOutOfRange.code());
+    pub(super) const UNKNOWN_TOPIC: Self = Self(ResponseError::UnknownTopicOrPartition.code());
+    pub(super) const UNKNOWN_TOPIC_ID: Self = Self(ResponseError::UnknownTopicId.code());
+    const INVALID_TOPIC: Self = Self(ResponseError::InvalidTopicException.code());
+    const TOPIC_DENIED: Self = Self(ResponseError::TopicAuthorizationFailed.code());
+    const CLUSTER_DENIED: Self = Self(ResponseError::ClusterAuthorizationFailed.code());
+
+    /// `Err` for every code but 0.
+    pub(super) fn check(code: i16) -> Result<(), Self> {
+        if code == 0 { Ok(()) } else { Err(Self(code)) }
+    }
+
+    /// True when asking again, with fresh metadata, may help: the leader moved, or it is not ready.
+    pub(super) fn is_passing(self) -> bool {
+        ResponseError::try_from_code(self.0).is_some_and(|error| error.is_retriable())
+            || matches!(
+                ResponseError::try_from_code(self.0),
+                Some(
+                    ResponseError::FencedLeaderEpoch
+                        | ResponseError::UnknownTopicId
+                        | ResponseError::InconsistentTopicId
+                )
+            )
+    }
+
+    /// What this means for a row on the topic `what` ("topic `t` on a:1").
+    pub(super) fn for_row(self, what: &str) -> SourceError {
+        match self {
+            Self::UNKNOWN_TOPIC | Self::UNKNOWN_TOPIC_ID => SourceError::NotFound { what: what.to_owned() },
+            Self::TOPIC_DENIED | Self::CLUSTER_DENIED => SourceError::NotAllowed { what: what.to_owned() },
+            Self::INVALID_TOPIC => {
+                SourceError::Misconfigured { problem: format!("{what}: this is no name of a topic") }
+            }
+            other => SourceError::Doubtful {
+                what: what.to_owned(),
+                problem: format!("the broker answered {other}"),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match ResponseError::try_from_code(self.0) {
+            Some(error) => write!(f, "{error:?} ({})", self.0),
+            None => write!(f, "error code {}", self.0),
+        }
+    }
+}
+
+/// Why one partition has no answer.
+#[derive(Debug, Clone)]
+pub(super) enum PartitionError {
+    /// The broker said so.
+    Code(Code),
+    /// Metadata names no leader.
+    NoLeader,
+    /// The leader could not be asked.
+    Client(Arc<ClientError>),
+    /// The answer makes no sense.
+    Doubtful(String),
+}
+
+impl PartitionError {
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Code(code) => code.is_passing(),
+            Self::NoLeader => true,
+            Self::Client(error) => matches!(error.as_ref(), ClientError::Io { .. }),
+            Self::Doubtful(_) => false,
+        }
+    }
+
+    /// What this means for a row on the topic `what`.
+    pub(super) fn for_row(&self, what: &str, partition: i32) -> SourceError {
+        match self {
+            Self::Code(code) => match code.for_row(what) {
+                SourceError::Doubtful { what, problem } => {
+                    SourceError::Doubtful { what, problem: format!("partition {partition}: {problem}") }
+                }
+                other => other,
+            },
+            Self::NoLeader => SourceError::Doubtful {
+                what: what.to_owned(),
+                problem: format!("partition {partition} has no leader"),
+            },
+            Self::Client(error) => error.for_row(what),
+            Self::Doubtful(problem) => SourceError::Doubtful {
+                what: what.to_owned(),
+                problem: format!("partition {partition}: {problem}"),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_mean_something_for_the_row() {
+        let what = "topic `t` on a:1";
+        let row = |error: ResponseError| Code(error.code()).for_row(what);
+        assert!(matches!(row(ResponseError::UnknownTopicOrPartition), SourceError::NotFound { .. }));
+        assert!(matches!(row(ResponseError::TopicAuthorizationFailed), SourceError::NotAllowed { .. }));
+        assert!(matches!(row(ResponseError::InvalidTopicException), SourceError::Misconfigured { .. }));
+        assert!(matches!(row(ResponseError::CorruptMessage), SourceError::Doubtful { .. }));
+    }
+
+    #[test]
+    fn leader_trouble_passes_and_refusals_stay() {
+        for passing in [
+            ResponseError::NotLeaderOrFollower,
+            ResponseError::LeaderNotAvailable,
+            ResponseError::FencedLeaderEpoch,
+            ResponseError::OffsetNotAvailable,
+            ResponseError::UnknownTopicOrPartition,
+            ResponseError::UnknownTopicId,
+        ] {
+            assert!(Code(passing.code()).is_passing(), "{passing:?}");
+        }
+        for staying in [ResponseError::TopicAuthorizationFailed, ResponseError::OffsetOutOfRange] {
+            assert!(!Code(staying.code()).is_passing(), "{staying:?}");
+        }
+        assert!(!Code(31_000).is_passing());
+    }
+}
