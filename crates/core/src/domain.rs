@@ -62,6 +62,12 @@ impl Domain {
         }))
     }
 
+    /// True for this machine.
+    pub fn is_loopback(&self) -> bool {
+        let authority = self.0.split_once("://").map_or("", |(_, authority)| authority);
+        split_port(authority).is_ok_and(|(host, _)| is_loopback(host))
+    }
+
     /// The address, without a trailing slash.
     pub fn as_str(&self) -> &str {
         &self.0

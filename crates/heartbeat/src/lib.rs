@@ -4,8 +4,11 @@
 //! over [`sources`], the Delta tables of `heartbeat-delta` and the Jobs API.
 
 pub mod broker;
+pub mod cli;
 pub mod engine;
 pub mod fail_point;
 pub mod jobs;
 pub mod jobs_api;
+pub mod secrets;
 pub mod sources;
+pub mod workspaces;

@@ -1,2 +1,7 @@
-#![allow(missing_docs)]
-fn main() {}
+//! The binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    heartbeat::cli::main()
+}

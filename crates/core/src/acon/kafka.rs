@@ -18,11 +18,22 @@ pub struct KafkaProduct {
 /// Which records count as news (Kafka's consumer setting `isolation.level`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Isolation {
-    /// Records of open transactions count too: Spark's default, and all the original can do.
+    /// The end is the high watermark. Records of a transaction are news as soon as they are written, unless the
+    /// transaction is known to be aborted: Spark's default, and all the original can do.
     #[default]
     ReadUncommitted,
-    /// Only records outside transactions and of committed ones.
+    /// The end is the last stable offset: a transaction is news once it is committed.
     ReadCommitted,
+}
+
+impl Isolation {
+    /// The number that stands for it in Kafka's requests (KIP-98).
+    pub fn wire_level(self) -> i8 {
+        match self {
+            Self::ReadUncommitted => 0,
+            Self::ReadCommitted => 1,
+        }
+    }
 }
 
 /// Reads `kafka_configs` and `kafka_options`.

@@ -6,13 +6,14 @@ use heartbeat_core::acon::SourceKind;
 use heartbeat_core::detect::{Cursor, Mode, Question, Seen, acquire, questions};
 use heartbeat_core::position::{Manifest, Position};
 use heartbeat_core::sensor::{Sensor, View};
-use heartbeat_core::source::{Ask, Finding, Since, Source, SourceError};
+use heartbeat_core::source::{Ask, Finding, Since, Source};
 use heartbeat_core::state::{LARGEST_INLINE_POSITION, StoredPosition};
 use heartbeat_core::table::{Blobs, Table};
 use heartbeat_core::row::{ControlRow, SensorRow};
 
 use super::{Clock, Engine, EngineError, ROUNDS, store};
 use crate::fail_point;
+use crate::workspaces::chain;
 
 /// What a pass looked at.
 #[derive(Debug, Default)]
@@ -187,16 +188,4 @@ fn remarks_on_rows(view: &View<'_>, kind: SourceKind) -> Vec<String> {
 
 fn looked(sensor: &Sensor, news: Option<Manifest>, error: Option<String>) -> Looked {
     Looked { sensor_id: sensor.id.clone(), trigger_job_id: sensor.job.to_string(), news, error }
-}
-
-/// An error with its causes, for a line that people read.
-fn chain(error: &SourceError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }

@@ -54,7 +54,18 @@ pub struct Failed {
 struct Call {
     job: JobId,
     claim: Claim,
-    in_doubt: bool,
+    origin: Origin,
+}
+
+/// Where the claim of a call comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// Made in this pass: nobody has posted its token before.
+    Fresh,
+    /// Found in the table: its token may have started a run.
+    Adopted,
+    /// Found in the table, and older than a token is trusted.
+    InDoubt,
 }
 
 /// Clocks of two machines may differ by this much when runs are looked for by their start.
@@ -136,10 +147,13 @@ where
                 fail_point::reach("trigger:after_k");
             }
             report.waiting = waiting;
-            let fresh = claims.into_iter().map(|(job, claim)| Call { job, claim, in_doubt: false });
+            let fresh = claims.into_iter().map(|(job, claim)| Call { job, claim, origin: Origin::Fresh });
             let adopted = adoptions
                 .into_iter()
-                .map(|Adoption { job, claim, in_doubt }| Call { job, claim, in_doubt });
+                .map(|Adoption { job, claim, in_doubt }| {
+                    let origin = if in_doubt { Origin::InDoubt } else { Origin::Adopted };
+                    Call { job, claim, origin }
+                });
             let calls = fresh.chain(adopted).collect();
             return Ok((loaded, calls));
         }
@@ -215,26 +229,39 @@ async fn call_all(jobs: &impl Jobs, calls: &[Call]) -> BTreeMap<String, StartOut
 }
 
 async fn call_one(jobs: &impl Jobs, call: &Call) -> StartOutcome {
-    let Call { job, claim, in_doubt } = call;
-    if !in_doubt {
-        return jobs.run_now(&claim.domain, job, &claim.token).await;
-    }
-    let since = claim.at.checked_sub(CLOCK_SKEW).unwrap_or(Timestamp::MIN);
-    match jobs.runs_since(&claim.domain, job, since).await {
-        Err(no_answer) => StartOutcome::Unknown(format!("whether a run exists is in doubt: {no_answer}")),
-        Ok(runs) if runs.is_empty() => jobs.run_now(&claim.domain, job, &claim.token).await,
-        Ok(runs) => {
-            // Any run that began after the claim has read the claimed news; which of them the token started is
-            // not told. A run within the clocks' skew before it may not have: that is for people to decide.
-            let after = runs.iter().filter(|run| run.started.is_some_and(|started| started >= claim.at));
-            match after.min_by_key(|run| run.started) {
-                Some(run) => StartOutcome::Accepted(run.run_id),
-                None => StartOutcome::Unknown(format!(
-                    "held: run {} began about when the start was claimed and may be it; look at the run, then \
-                     `heartbeat complete --job-id {job}` accounts for the news",
-                    runs[0].run_id
-                )),
+    let Call { job, claim, origin } = call;
+    match origin {
+        Origin::Fresh => jobs.run_now(&claim.domain, job, &claim.token).await,
+        // A refusal now says nothing about the call that was made before: the claim stays open.
+        Origin::Adopted => match jobs.run_now(&claim.domain, job, &claim.token).await {
+            StartOutcome::Refused(why) => {
+                StartOutcome::Unknown(format!("{why}; an earlier call may have started it all the same"))
             }
-        }
+            outcome => outcome,
+        },
+        Origin::InDoubt => resolve_doubt(jobs, job, claim).await,
+    }
+}
+
+/// Looks for the run of a claim whose token may have been forgotten.
+async fn resolve_doubt(jobs: &impl Jobs, job: &JobId, claim: &Claim) -> StartOutcome {
+    let since = claim.at.checked_sub(CLOCK_SKEW).unwrap_or(Timestamp::MIN);
+    let runs = match jobs.runs_since(&claim.domain, job, since).await {
+        Ok(runs) => runs,
+        Err(no_answer) => return StartOutcome::Unknown(format!("whether a run exists is in doubt: {no_answer}")),
+    };
+    let Some(first) = runs.first() else {
+        return jobs.run_now(&claim.domain, job, &claim.token).await;
+    };
+    // Any run that began after the claim has read the claimed news; which of them the token started is not told.
+    // A run within the clocks' skew before it may not have: that is for people to decide.
+    let after = runs.iter().filter(|run| run.started.is_some_and(|started| started >= claim.at));
+    match after.min_by_key(|run| run.started) {
+        Some(run) => StartOutcome::Accepted(run.run_id),
+        None => StartOutcome::Unknown(format!(
+            "held: run {} began about when the start was claimed and may be it; look at the run, then \
+             `heartbeat complete --job-id {job}` accounts for the news",
+            first.run_id
+        )),
     }
 }

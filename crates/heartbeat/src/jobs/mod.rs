@@ -7,7 +7,6 @@
 //! All calls go to version 2.1 of the API, where the original sensor posts its starts.
 
 mod answer;
-mod domain;
 mod error;
 mod limit;
 mod retry;
@@ -23,7 +22,7 @@ use jiff::Timestamp;
 use reqwest::Client;
 
 pub use self::answer::{Answer, Shape};
-pub use self::domain::{Domain, DomainError};
+pub use heartbeat_core::domain::{BadDomain, Domain};
 pub use self::error::{ApiError, Refusal, StartError, Trouble};
 pub use self::limit::Limiter;
 pub use self::retry::{Backoff, Class, Seen, Verdict, classify, next_wait, retry_after};

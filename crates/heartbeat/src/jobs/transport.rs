@@ -8,7 +8,7 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use tokio::time::Instant;
 
 use super::answer::Answer;
-use super::domain::Domain;
+use super::Domain;
 use super::error::Trouble;
 use super::limit::Limiter;
 use super::retry::{Class, Seen, Verdict, classify, next_wait, retry_after};

@@ -71,7 +71,7 @@ pub(super) fn build_fetch(stretches: &[Stretch<'_>], isolation: Isolation) -> Fe
         .with_max_wait_ms(MAX_WAIT_MS)
         .with_min_bytes(0)
         .with_max_bytes(stretches.iter().fold(0_i32, |sum, stretch| sum.saturating_add(stretch.max_bytes)))
-        .with_isolation_level(isolation.level())
+        .with_isolation_level(isolation.wire_level())
         .with_session_epoch(-1)
         .with_topics(topics)
 }

@@ -42,6 +42,8 @@ use self::look::{Row, look};
 /// made again with exactly as many records, are noticed after this time. What moves is checked at once.
 pub const METADATA_MAX_AGE: Duration = Duration::from_secs(30);
 
+pub use heartbeat_core::acon::Isolation;
+
 /// A Kafka cluster as one entry of `kafka_configs` names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KafkaProduct {
@@ -60,26 +62,6 @@ pub enum Security {
     /// Plain TCP, no login.
     #[default]
     Plaintext,
-}
-
-/// Which records a row wants to hear of; Kafka's `isolation.level`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub enum Isolation {
-    /// The end is the high watermark. Records of a transaction are news as soon as they are written, unless the
-    /// transaction is known to be aborted. What the original does (Spark's default).
-    #[default]
-    ReadUncommitted,
-    /// The end is the last stable offset: a transaction is news once it is committed.
-    ReadCommitted,
-}
-
-impl Isolation {
-    fn level(self) -> i8 {
-        match self {
-            Self::ReadUncommitted => 0,
-            Self::ReadCommitted => 1,
-        }
-    }
 }
 
 /// All Kafka products of a configuration. Keep it: it holds the connections and what is known of the topics.

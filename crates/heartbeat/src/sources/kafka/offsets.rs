@@ -83,7 +83,7 @@ pub(super) fn build_list_offsets(
         .collect();
     ListOffsetsRequest::default()
         .with_replica_id((-1).into())
-        .with_isolation_level(isolation.level())
+        .with_isolation_level(isolation.wire_level())
         .with_topics(topics)
         .with_timeout_ms(timeout_ms)
 }

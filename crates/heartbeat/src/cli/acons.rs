@@ -1,0 +1,96 @@
+//! Reading ACON files and grouping them by the tables they name.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use heartbeat_core::acon::{Acon, Reading};
+use serde_json::Value;
+
+use super::Session;
+use crate::workspaces::Workspaces;
+
+/// What was found in one file.
+pub(crate) struct AconFile {
+    pub(crate) path: PathBuf,
+    pub(crate) reading: Result<Reading>,
+}
+
+/// Reads every file; nothing is judged yet.
+pub(crate) fn read_all(paths: &[PathBuf]) -> Vec<AconFile> {
+    paths.iter().map(|path| AconFile { path: path.clone(), reading: read(path) }).collect()
+}
+
+fn read(path: &Path) -> Result<Reading> {
+    let text = std::fs::read_to_string(path).context("cannot be read")?;
+    let is_json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
+    let document: Value = if is_json {
+        serde_json::from_str(&text).context("is no JSON")?
+    } else {
+        serde_saphyr::from_str(&text).context("is no YAML")?
+    };
+    Ok(Acon::from_value(&document))
+}
+
+/// The ACONs of all files, or every mistake of all of them, printed.
+pub(crate) fn load(session: &Session, paths: &[PathBuf]) -> Result<Vec<Acon>> {
+    let mut acons = Vec::new();
+    let mut mistakes = 0;
+    for AconFile { path, reading } in read_all(paths) {
+        let name = path.display();
+        match reading {
+            Err(error) => {
+                mistakes += 1;
+                session.printer.error(&format!("error: {name}: {error:#}"));
+            }
+            Ok(Reading { warnings, result }) => {
+                for warning in warnings {
+                    session.printer.note(&format!("warning: {name}: {warning}"));
+                }
+                match result {
+                    Ok(acon) => acons.push(acon),
+                    Err(findings) => {
+                        mistakes += findings.len();
+                        for finding in findings {
+                            session.printer.error(&format!("error: {name}: {finding}"));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    if mistakes > 0 {
+        bail!("{mistakes} mistake(s) in the ACONs; nothing was done");
+    }
+    Ok(acons)
+}
+
+/// ACONs that work on the same pair of tables.
+pub(crate) struct Group {
+    pub(crate) control: String,
+    pub(crate) sensor: String,
+    pub(crate) acons: Vec<Acon>,
+}
+
+/// Groups ACONs by the tables they name.
+pub(crate) fn by_tables(session: &Session, acons: Vec<Acon>) -> Result<Vec<Group>> {
+    let mut groups: Vec<Group> = Vec::new();
+    for acon in acons {
+        let control = session.locate(&acon.control_table)?;
+        let sensor = session.locate(&acon.sensor_table)?;
+        match groups.iter_mut().find(|group| (&group.control, &group.sensor) == (&control, &sensor)) {
+            Some(group) => group.acons.push(acon),
+            None => groups.push(Group { control, sensor, acons: vec![acon] }),
+        }
+    }
+    Ok(groups)
+}
+
+/// Clients for the workspaces of the ACONs.
+pub(crate) fn workspaces(acons: &[Acon]) -> Result<Workspaces> {
+    let mut workspaces = Workspaces::default();
+    for acon in acons {
+        let token = crate::secrets::token(&acon.token).context("token")?;
+        workspaces.add(&acon.domain, token)?;
+    }
+    Ok(workspaces)
+}

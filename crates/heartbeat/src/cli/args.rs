@@ -1,0 +1,207 @@
+//! The command line: every command, option and example, and nothing else.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Starts Databricks jobs when their upstreams have news.
+#[derive(Debug, Parser)]
+#[command(name = "heartbeat", version, max_term_width = 100, propagate_version = true)]
+#[command(after_help = "Exit status: 0 all went well; 1 something to mend, also when a single sensor or start \
+failed after all the others ran; 2 unexpected.\n\nSee it at work, with nothing to install: heartbeat demo")]
+pub struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of all commands.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Where tables named `db.table` lie, as `<warehouse>/db.db/table`.
+    #[arg(long, global = true, env = "HEARTBEAT_WAREHOUSE", default_value = "./warehouse", value_name = "DIR|URL")]
+    pub(crate) warehouse: String,
+    /// How data is printed on stdout.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+    /// More on stderr; twice for everything.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Only errors on stderr.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+}
+
+/// How data is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// One JSON document.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Creates the control and the sensor table.
+    #[command(after_help = "Example:\n  heartbeat init --control-table my_database.heartbeat_sensor \\\n    \
+        --sensor-table my_database.lakehouse_engine_sensors")]
+    Init(Tables),
+    /// Brings the control table to what a CSV says: inserts, updates, deletes, in one commit.
+    #[command(after_help = "Every row is validated before anything is written. Run-time columns are kept.\n\nExamples:\n  \
+        heartbeat feed --csv sensors.csv --control-table my_database.heartbeat_sensor --dry-run\n  \
+        heartbeat feed --csv sensors.csv --control-table my_database.heartbeat_sensor")]
+    Feed(Feed),
+    /// One detection pass: which sensors have news?
+    #[command(after_help = "Examples:\n  heartbeat check --acon kafka.yaml\n  \
+        heartbeat check --acon kafka.yaml trigger_files.json --output json")]
+    Check(Check),
+    /// One decision and start pass: which jobs may start, and starts them.
+    #[command(after_help = "A job is started by the pass over the source of its newest news; --all starts it whatever \
+        that source is.\n\nExamples:\n  heartbeat trigger --acon kafka.yaml --dry-run\n  \
+        heartbeat trigger --acon kafka.yaml trigger_files.yaml")]
+    Trigger(Trigger),
+    /// A job's last task: its news is processed, its sources are watched again.
+    #[command(after_help = "Example, as the last task of a Databricks job:\n  heartbeat complete --job-id {{job.id}} \
+        --run-id {{job.run_id}} \\\n    --control-table my_database.heartbeat_sensor --sensor-table \
+        my_database.lakehouse_engine_sensors")]
+    Complete(Complete),
+    /// The control table, with the reason of every row.
+    #[command(after_help = "Example:\n  heartbeat status --control-table my_database.heartbeat_sensor \\\n    \
+        --sensor-table my_database.lakehouse_engine_sensors")]
+    Status(Status),
+    /// Every mistake in ACONs at once, each with its key path. No I/O beyond reading the files.
+    #[command(after_help = "Example:\n  heartbeat validate --acon kafka.yaml trigger_files.json")]
+    Validate(Acons),
+    /// Trigger files, as upstream pipelines write them.
+    #[command(subcommand)]
+    TriggerFile(TriggerFile),
+    /// A local stand-in for the Databricks Jobs API; a job can run a shell command.
+    #[command(after_help = "Example:\n  heartbeat jobs-api --listen 127.0.0.1:8900 --jobs jobs.yaml\n\njobs.yaml:\n  \
+        jobs:\n    \"7\":\n      command: echo run $HEARTBEAT_RUN_ID of job $HEARTBEAT_JOB_ID")]
+    JobsApi(JobsApi),
+    /// The whole thing on this machine, nothing to install.
+    #[command(after_help = "Example:\n  heartbeat demo --dir /tmp/heartbeat-demo")]
+    Demo(Demo),
+    /// Prints shell completions.
+    #[command(after_help = "Example:\n  heartbeat completions bash > ~/.local/share/bash-completion/completions/heartbeat")]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Both tables.
+#[derive(Debug, Args)]
+pub(crate) struct Tables {
+    /// Control table: `db.table`, a path or a file:// URL.
+    #[arg(long, value_name = "T")]
+    pub(crate) control_table: String,
+    /// Sensor table: `db.table`, a path or a file:// URL.
+    #[arg(long, value_name = "S")]
+    pub(crate) sensor_table: String,
+}
+
+/// ACON files.
+#[derive(Debug, Args)]
+pub(crate) struct Acons {
+    /// ACON files, JSON or YAML.
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    pub(crate) acon: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Feed {
+    /// The CSV: a path or a file:// URL.
+    #[arg(long, value_name = "PATH|URL")]
+    pub(crate) csv: String,
+    /// Control table: `db.table`, a path or a file:// URL.
+    #[arg(long, value_name = "T")]
+    pub(crate) control_table: String,
+    /// Shows what would change and changes nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Allows a CSV without rows, which deletes every row of the table.
+    #[arg(long)]
+    pub(crate) allow_empty: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    pub(crate) acons: Acons,
+    /// What is there now is no news; later passes start from here.
+    #[arg(long)]
+    pub(crate) baseline: bool,
+    /// How long a source may take, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) deadline: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Trigger {
+    #[command(flatten)]
+    pub(crate) acons: Acons,
+    /// Jobs of every source, not only those whose newest news is of an ACON given.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Prints the plan, calls and writes nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Complete {
+    /// The job that has completed.
+    #[arg(long, value_name = "J")]
+    pub(crate) job_id: String,
+    /// Its run, so that telling it twice accounts for nothing that came in between.
+    #[arg(long, value_name = "R")]
+    pub(crate) run_id: Option<i64>,
+    #[command(flatten)]
+    pub(crate) tables: Tables,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Control table: `db.table`, a path or a file:// URL.
+    #[arg(long, value_name = "T")]
+    pub(crate) control_table: String,
+    /// Sensor table, for run ids and claims in the reasons.
+    #[arg(long, value_name = "S")]
+    pub(crate) sensor_table: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TriggerFile {
+    /// Writes `<base>/<id>/<id>_YYYYmmdd_HHMMSS.txt` with the body `Success`.
+    #[command(after_help = "Example:\n  heartbeat trigger-file create --base /mnt/triggers --sensor-id my_trigger")]
+    Create {
+        /// `base_trigger_file_location`: a local path or a file:// URL.
+        #[arg(long, value_name = "URL")]
+        base: String,
+        /// The sensor_id.
+        #[arg(long, value_name = "ID")]
+        sensor_id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JobsApi {
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8900")]
+    pub(crate) listen: SocketAddr,
+    /// Jobs, token, limits and faults, JSON or YAML. Without it every job id is accepted and its runs succeed.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) jobs: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Where tables, trigger folders and ACONs are put; an earlier demo there is replaced.
+    #[arg(long, value_name = "DIR", default_value = "./heartbeat-demo")]
+    pub(crate) dir: PathBuf,
+}

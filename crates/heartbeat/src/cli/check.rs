@@ -1,0 +1,85 @@
+//! `heartbeat check`.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use heartbeat_core::detect::Mode;
+use heartbeat_core::position::Manifest;
+use serde_json::{Value, json};
+
+use super::{Outcome, Session, acons, args, output};
+use crate::engine::{CheckReport, Looked, SystemClock};
+use crate::sources;
+
+pub(super) async fn run(session: &Session, args: &args::Check) -> Result<Outcome> {
+    let mode = if args.baseline { Mode::Baseline } else { Mode::Detect };
+    let loaded = acons::load(session, &args.acons.acon)?;
+    let mut report = CheckReport::default();
+    for group in acons::by_tables(session, loaded)? {
+        let engine = Session::engine(&group.control, &group.sensor)?;
+        for acon in &group.acons {
+            let kind = acon.source.kind();
+            let progress = session.progress(format!("looking at {kind}"));
+            let source = sources::build(&acon.source);
+            let patience = Duration::from_secs(args.deadline);
+            let pass = engine.check(kind, &source, mode, patience, &SystemClock).await;
+            progress.finish_and_clear();
+            let pass = pass?;
+            report.looked_at.extend(pass.looked_at);
+            report.warnings.extend(pass.warnings);
+        }
+    }
+    for warning in &report.warnings {
+        session.printer.note(&format!("warning: {warning}"));
+    }
+    session.printer.data(&document(&report), || text(&report, mode))?;
+    Ok(if report.errors() > 0 { Outcome::Partly } else { Outcome::Good })
+}
+
+fn document(report: &CheckReport) -> Value {
+    let row = |row: &Looked| {
+        json!({
+            "sensor_id": row.sensor_id,
+            "trigger_job_id": row.trigger_job_id,
+            "news": row.news.is_some(),
+            "manifest": row.news,
+            "error": row.error,
+        })
+    };
+    json!({"looked_at": report.looked_at.iter().map(row).collect::<Vec<_>>()})
+}
+
+fn text(report: &CheckReport, mode: Mode) -> String {
+    let told: Vec<Vec<String>> = report
+        .looked_at
+        .iter()
+        .filter(|row| row.news.is_some() || row.error.is_some())
+        .map(|row| {
+            let what = match (&row.error, &row.news) {
+                (Some(error), _) => format!("error: {error}"),
+                (None, Some(news)) => describe(news),
+                (None, None) => String::new(),
+            };
+            vec![row.sensor_id.clone(), row.trigger_job_id.clone(), what]
+        })
+        .collect();
+    let looked = report.looked_at.len();
+    let verb = if mode == Mode::Baseline { "rows now start from what is there" } else { "rows looked at" };
+    let summary = format!("{looked} {verb}: {} with news, {} with errors\n", report.news(), report.errors());
+    if told.is_empty() { summary } else { output::table(&["sensor_id", "job", "news"], &told) + &summary }
+}
+
+/// News in a few words.
+pub(super) fn describe(news: &Manifest) -> String {
+    match news {
+        Manifest::Offsets(ranges) => {
+            let offsets: i64 = ranges.iter().map(|range| range.to - range.from).sum();
+            format!("{offsets} new offsets in {} partition(s)", ranges.len())
+        }
+        Manifest::Files(files) => match files.as_slice() {
+            [file] => format!("new file {}", file.path),
+            [file, ..] => format!("{} new files, first {}", files.len(), file.path),
+            [] => String::new(),
+        },
+    }
+}

@@ -1,0 +1,106 @@
+//! `heartbeat feed`.
+
+use anyhow::{Context, Result, bail};
+use heartbeat_core::feed::{ColumnChange, Diff, Feed, FeedError, Key, plan, read};
+use heartbeat_core::row::ControlRow;
+use heartbeat_core::table::{Commit, Table};
+use heartbeat_delta::DeltaTable;
+use serde_json::{Value, json};
+
+use super::{Outcome, Session, args, table_url};
+use crate::fail_point;
+use crate::sources::trigger_file::local_path;
+
+pub(super) async fn run(session: &Session, args: &args::Feed) -> Result<Outcome> {
+    let feed = load(session, &args.csv)?;
+    if feed.rows.is_empty() && !args.allow_empty {
+        bail!("{}: has no rows, which would delete every row of the table; --allow-empty if that is meant", args.csv);
+    }
+    let table = DeltaTable::<ControlRow>::new(&table_url(&session.locate(&args.control_table)?)?)?;
+    let diff = apply(session, &table, &feed, args.dry_run).await?;
+    session.printer.data(&document(&diff, &feed, args.dry_run), || text(&diff, args.dry_run))?;
+    Ok(Outcome::Good)
+}
+
+/// Reads and validates the CSV; every mistake is printed with file, line and column.
+fn load(session: &Session, csv: &str) -> Result<Feed> {
+    if let Some(problem) = heartbeat_core::acon::refuse_foreign_store(csv) {
+        bail!("--csv: {problem}");
+    }
+    let bytes = std::fs::read(local_path(csv)).with_context(|| format!("{csv}: cannot be read"))?;
+    let text = String::from_utf8(bytes).with_context(|| format!("{csv}: is not UTF-8; save it as UTF-8"))?;
+    match read(&text) {
+        Ok(feed) => {
+            for warning in &feed.warnings {
+                session.printer.note(&format!("warning: {csv}: {warning}"));
+            }
+            Ok(feed)
+        }
+        Err(FeedError::Rows(mistakes)) => {
+            for mistake in &mistakes {
+                session.printer.error(&format!("error: {csv}: {mistake}"));
+            }
+            bail!("{csv}: {}", FeedError::Rows(mistakes));
+        }
+        Err(error) => Err(error).with_context(|| csv.to_owned()),
+    }
+}
+
+async fn apply(session: &Session, table: &DeltaTable<ControlRow>, feed: &Feed, dry_run: bool) -> Result<Diff> {
+    let progress = session.progress("feeding the control table");
+    loop {
+        let base = table.load().await?;
+        let (changes, diff) = plan(feed, &base.rows);
+        if dry_run || changes.is_empty() {
+            progress.finish_and_clear();
+            return Ok(diff);
+        }
+        fail_point::reach("feed:before_commit");
+        // Another writer's commit in between is a progress of its own; the plan is made again on its rows.
+        if let Commit::Done(_) = table.commit(base, changes, "feed").await? {
+            fail_point::reach("feed:after_commit");
+            progress.finish_and_clear();
+            return Ok(diff);
+        }
+    }
+}
+
+fn document(diff: &Diff, feed: &Feed, dry_run: bool) -> Value {
+    let key = |(sensor_id, job): &Key| json!({"sensor_id": sensor_id, "trigger_job_id": job});
+    let change = |change: &ColumnChange| json!({"column": change.column, "from": change.from, "to": change.to});
+    json!({
+        "dry_run": dry_run,
+        "inserted": diff.inserted.iter().map(key).collect::<Vec<_>>(),
+        "updated": diff.updated.iter().map(|((sensor_id, job), changes)| json!({
+            "sensor_id": sensor_id, "trigger_job_id": job, "changes": changes.iter().map(change).collect::<Vec<_>>(),
+        })).collect::<Vec<_>>(),
+        "deleted": diff.deleted.iter().map(key).collect::<Vec<_>>(),
+        "unchanged": diff.unchanged,
+        "warnings": feed.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    })
+}
+
+fn text(diff: &Diff, dry_run: bool) -> String {
+    let mut text = String::new();
+    let mut line = |mark: char, (sensor_id, job): &Key, more: &str| {
+        text.push_str(&format!("{mark} {sensor_id} (job {job}){more}\n"));
+    };
+    for key in &diff.inserted {
+        line('+', key, "");
+    }
+    for (key, changes) in &diff.updated {
+        let shown = |value: &Option<String>| value.as_deref().map_or("null".to_owned(), |text| format!("`{text}`"));
+        let changes: Vec<String> = changes
+            .iter()
+            .map(|change| format!("{} {} -> {}", change.column, shown(&change.from), shown(&change.to)))
+            .collect();
+        line('~', key, &format!(": {}", changes.join(", ")));
+    }
+    for key in &diff.deleted {
+        line('-', key, "");
+    }
+    let (inserted, updated, deleted) = (diff.inserted.len(), diff.updated.len(), diff.deleted.len());
+    let verb = if dry_run { "would be" } else { "were" };
+    let unchanged = diff.unchanged;
+    text + &format!("{inserted} rows {verb} inserted, {updated} updated, {deleted} deleted; {unchanged} stay as they are\n")
+}

@@ -1,0 +1,159 @@
+//! The command line: one short function per command over the library.
+
+mod acons;
+mod args;
+mod check;
+mod complete;
+mod demo;
+mod feed;
+mod init;
+mod jobs_api;
+mod output;
+mod status;
+mod trigger;
+mod trigger_file;
+mod validate;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{CommandFactory, Parser};
+use heartbeat_core::row::{ControlRow, SensorRow};
+use heartbeat_core::table_name::locate;
+use heartbeat_delta::{DeltaBlobs, DeltaTable};
+use indicatif::{ProgressBar, ProgressStyle};
+use url::Url;
+
+pub use self::args::Cli;
+use self::args::{Command, Global, TriggerFile};
+use self::output::Printer;
+use crate::engine::Engine;
+
+/// An engine over Delta tables.
+pub(crate) type DeltaEngine = Engine<DeltaTable<ControlRow>, DeltaTable<SensorRow>, DeltaBlobs>;
+
+/// What all commands share.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    pub(crate) warehouse: String,
+    pub(crate) printer: Printer,
+}
+
+/// How a command went, apart from errors that end it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// All went well.
+    Good,
+    /// Something to mend, after everything else was done.
+    Partly,
+}
+
+/// Reads the command line, runs the command, maps the outcome to an exit status.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let is_help = !error.use_stderr();
+            drop(error.print());
+            return if is_help { ExitCode::SUCCESS } else { ExitCode::from(1) };
+        }
+    };
+    init_logs(&cli.global);
+    let printer = Printer::new(cli.global.output, cli.global.quiet);
+    let session = Session { warehouse: cli.global.warehouse.clone(), printer };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            printer.error(&format!("error: no runtime: {error}"));
+            return ExitCode::from(2);
+        }
+    };
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(run(&session, cli))));
+    // A folder on a mount that hangs must not keep the process.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    match outcome {
+        Ok(Ok(Outcome::Good)) => ExitCode::SUCCESS,
+        Ok(Ok(Outcome::Partly)) => ExitCode::from(1),
+        Ok(Err(error)) => {
+            printer.error(&format!("error: {}", crate::workspaces::chain(error.as_ref())));
+            ExitCode::from(1)
+        }
+        Err(_) => ExitCode::from(2),
+    }
+}
+
+async fn run(session: &Session, cli: Cli) -> Result<Outcome> {
+    match cli.command {
+        Command::Init(tables) => init::run(session, &tables).await,
+        Command::Feed(args) => feed::run(session, &args).await,
+        Command::Check(args) => check::run(session, &args).await,
+        Command::Trigger(args) => trigger::run(session, &args).await,
+        Command::Complete(args) => complete::run(session, &args).await,
+        Command::Status(args) => status::run(session, &args).await,
+        Command::Validate(acons) => validate::run(session, &acons),
+        Command::TriggerFile(TriggerFile::Create { base, sensor_id }) => {
+            trigger_file::create(session, &base, &sensor_id)
+        }
+        Command::JobsApi(args) => jobs_api::run(session, args).await,
+        Command::Demo(args) => demo::run(session, &args).await,
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "heartbeat", &mut script);
+            session.printer.text(&String::from_utf8_lossy(&script))?;
+            Ok(Outcome::Good)
+        }
+    }
+}
+
+impl Session {
+    /// Location of a table by its name.
+    pub(crate) fn locate(&self, name: &str) -> Result<String> {
+        Ok(locate(name, &self.warehouse)?)
+    }
+
+    /// An engine over the tables at two locations.
+    pub(crate) fn engine(control: &str, sensor: &str) -> Result<DeltaEngine> {
+        let (control, sensor) = (table_url(control)?, table_url(sensor)?);
+        Ok(Engine::new(DeltaTable::new(&control)?, DeltaTable::new(&sensor)?, DeltaBlobs::new(&sensor)?))
+    }
+
+    /// A spinner on stderr while something takes long; nothing when stderr is no terminal.
+    pub(crate) fn progress(&self, message: impl Into<String>) -> ProgressBar {
+        let bar = ProgressBar::new_spinner();
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
+            bar.set_style(style);
+        }
+        bar.set_message(message.into());
+        bar.enable_steady_tick(Duration::from_millis(120));
+        bar
+    }
+}
+
+/// URL of a table's location.
+pub(crate) fn table_url(location: &str) -> Result<Url> {
+    let as_url = Url::parse(location).ok().filter(|url| url.scheme() == "file");
+    if let Some(url) = as_url {
+        return Ok(url);
+    }
+    let path = std::path::absolute(location).with_context(|| format!("`{location}` is no path"))?;
+    Url::from_directory_path(&path).map_err(|()| anyhow::anyhow!("`{location}` is no path"))
+}
+
+fn init_logs(global: &Global) {
+    use std::io::IsTerminal;
+    use tracing_subscriber::EnvFilter;
+    let level = match (global.quiet, global.verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn,heartbeat=warn",
+        (false, 1) => "warn,heartbeat=info,heartbeat_delta=info",
+        (false, 2) => "info,heartbeat=debug,heartbeat_delta=debug",
+        (false, _) => "debug",
+    };
+    let filter = EnvFilter::try_from_env("HEARTBEAT_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+}

@@ -1,0 +1,122 @@
+//! `heartbeat status`.
+
+use std::collections::HashMap;
+
+use anyhow::Result;
+use heartbeat_core::decide::{Decision, Selection, WaitReason, decide};
+use heartbeat_core::ids::JobId;
+use heartbeat_core::row::{ControlRow, SensorRow};
+use heartbeat_core::sensor::{Sensor, View};
+use heartbeat_core::table::Table;
+use heartbeat_delta::DeltaTable;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{Outcome, Session, args, output, table_url};
+
+pub(super) async fn run(session: &Session, args: &args::Status) -> Result<Outcome> {
+    let control = DeltaTable::<ControlRow>::new(&table_url(&session.locate(&args.control_table)?)?)?;
+    let sensor = match &args.sensor_table {
+        Some(name) => Some(DeltaTable::<SensorRow>::new(&table_url(&session.locate(name)?)?)?),
+        None => None,
+    };
+    let control = control.load().await?.rows;
+    let sensor = match sensor {
+        Some(table) => Some(table.load().await?.rows),
+        None => None,
+    };
+    let reasons = reasons(&control, sensor.as_deref(), Timestamp::now());
+    let document = || -> Result<Value> {
+        let rows = control.iter().zip(&reasons).map(|(row, reason)| {
+            let mut row = serde_json::to_value(row)?;
+            if let Value::Object(columns) = &mut row {
+                columns.insert("reason".to_owned(), Value::from(reason.as_str()));
+            }
+            Ok(row)
+        });
+        Ok(json!({"rows": rows.collect::<Result<Vec<Value>>>()?}))
+    };
+    match session.printer.is_json() {
+        true => session.printer.data(&document()?, String::new)?,
+        false => session.printer.text(&text(&control, &reasons))?,
+    }
+    Ok(Outcome::Good)
+}
+
+/// The reason of every control row, in their order.
+pub(super) fn reasons(control: &[ControlRow], sensor: Option<&[SensorRow]>, now: Timestamp) -> Vec<String> {
+    let view = View::new(control, sensor.unwrap_or_default());
+    let by_job = job_reasons(decide(&view, &Selection::All, now), sensor.is_some());
+    let mut reasons = vec![String::new(); control.len()];
+    for (index, problem) in &view.unusable {
+        reasons[*index] = format!("never looked at: {problem}");
+    }
+    for row in &view.sensors {
+        reasons[row.control] = reason(row, by_job.get(&row.job));
+    }
+    for index in &view.duplicates {
+        let row = view.sensors[*index].control;
+        reasons[row] = format!("a duplicate, counts once: {}", reasons[row]);
+    }
+    reasons
+}
+
+/// What is said about a job: its text, and whether it only lacks news.
+struct JobReason {
+    text: String,
+    no_news: bool,
+}
+
+fn job_reasons(decision: Decision, claims_known: bool) -> HashMap<JobId, JobReason> {
+    let starts = decision.starts.into_iter().map(|start| {
+        let text = format!("ready: the next trigger over {} starts the job", start.source);
+        (start.job, JobReason { text, no_news: false })
+    });
+    let adoptions = decision.adoptions.into_iter().map(|adoption| {
+        let text = format!("start claimed at {:.0}, run not known yet: the next trigger asks again", adoption.claim.at);
+        (adoption.job, JobReason { text, no_news: false })
+    });
+    let waiting = decision.waiting.into_iter().map(|(job, reason)| {
+        let text = match &reason {
+            // Without the sensor table nobody knows who started it.
+            WaitReason::RunningElsewhere if !claims_known => "in progress: waits for its completion".to_owned(),
+            other => other.to_string(),
+        };
+        (job, JobReason { text, no_news: reason == WaitReason::NoNews })
+    });
+    starts.chain(adoptions).chain(waiting).collect()
+}
+
+fn reason(row: &Sensor, job: Option<&JobReason>) -> String {
+    if let Some(problem) = &row.problem {
+        return format!("never looked at: {problem}");
+    }
+    if !row.unpaused {
+        return "paused: job_state is not UNPAUSED".to_owned();
+    }
+    match job {
+        Some(job) if row.is_idle() && job.no_news => "watched: waits for news".to_owned(),
+        Some(job) => job.text.clone(),
+        None => String::new(),
+    }
+}
+
+fn text(control: &[ControlRow], reasons: &[String]) -> String {
+    let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+    let rows: Vec<Vec<String>> = control
+        .iter()
+        .zip(reasons)
+        .map(|(row, reason)| {
+            vec![
+                shown(&row.sensor_source),
+                shown(&row.sensor_id),
+                shown(&row.trigger_job_id),
+                shown(&row.dependency_flag),
+                shown(&row.status),
+                row.status_change_timestamp.map_or_else(|| "-".to_owned(), |at| format!("{at:.0}")),
+                reason.clone(),
+            ]
+        })
+        .collect();
+    output::table(&["source", "sensor_id", "job", "hard", "status", "since", "reason"], &rows)
+}

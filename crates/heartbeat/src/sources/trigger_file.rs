@@ -1,0 +1,177 @@
+//! Trigger files: each new file below `<base>/<sensor_id>/` is news.
+//!
+//! New means a path that was not seen before: files may come late, out of order, under any name and in folders
+//! below the sensor's. Names that begin with `.` or `_`, names that end with `.tmp`, and directories are never
+//! news; neither is anything below a folder whose name begins with `.` or `_`. A file that is overwritten is not
+//! new, as in Auto Loader. A name that was seen and has gone is forgotten, so that memory is bounded by what is
+//! there; a file made again under it is news again.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime};
+
+use heartbeat_core::position::{FilesPosition, Manifest, NewFile, Position};
+use heartbeat_core::source::{Ask, Asset, Finding, Since, Source, SourceError};
+use jiff::Timestamp;
+
+/// Trigger files below one base folder on a local or mounted path.
+#[derive(Debug)]
+pub struct TriggerFileSource {
+    base: PathBuf,
+}
+
+impl TriggerFileSource {
+    /// A source below `base`, a local path or `file://` URL.
+    pub fn new(base: &str) -> Self {
+        Self { base: local_path(base) }
+    }
+}
+
+/// The path behind a local path or `file:` URL.
+pub fn local_path(location: &str) -> PathBuf {
+    let from_url = url::Url::parse(location).ok().filter(|url| url.scheme() == "file");
+    from_url.and_then(|url| url.to_file_path().ok()).unwrap_or_else(|| PathBuf::from(location))
+}
+
+/// Whether a file of this path (below the sensor's folder) can be news.
+pub fn is_trigger(path: &str) -> bool {
+    let hidden = |part: &str| part.starts_with(['.', '_']);
+    !path.split('/').any(hidden) && !path.to_ascii_lowercase().ends_with(".tmp")
+}
+
+impl Source for TriggerFileSource {
+    async fn look(&self, asks: &[Ask], deadline: Instant) -> Vec<Result<Finding, SourceError>> {
+        let base = self.base.clone();
+        let questions = asks.to_vec();
+        let count = questions.len();
+        // Listing is blocking I/O; a mount that hangs must not hang the pass.
+        let listing = tokio::task::spawn_blocking(move || {
+            questions.iter().map(|ask| answer(&base, ask, deadline)).collect::<Vec<_>>()
+        });
+        match tokio::time::timeout_at(deadline.into(), listing).await {
+            Ok(Ok(answers)) => answers,
+            Ok(Err(_)) | Err(_) => (0..count).map(|_| Err(self.timeout())).collect(),
+        }
+    }
+}
+
+impl TriggerFileSource {
+    fn timeout(&self) -> SourceError {
+        SourceError::Timeout { what: format!("folder `{}`", self.base.display()) }
+    }
+}
+
+fn answer(base: &Path, ask: &Ask, deadline: Instant) -> Result<Finding, SourceError> {
+    let Asset::Folder { name } = &ask.asset else {
+        return Err(SourceError::Misconfigured { problem: "a Kafka topic is not a trigger folder".to_owned() });
+    };
+    let folder = base.join(name);
+    if Instant::now() >= deadline {
+        return Err(SourceError::Timeout { what: format!("folder `{}`", folder.display()) });
+    }
+    let listed = list(&folder)?;
+    judge(&folder_url(&folder), listed, &ask.since, |path| {
+        let metadata = std::fs::metadata(folder.join(path)).ok()?;
+        Some(NewFile {
+            path: path.to_owned(),
+            size: metadata.len(),
+            modified: metadata.modified().ok().and_then(timestamp),
+        })
+    })
+}
+
+/// The judgement, over names; `stat` is asked only about files that may be news.
+fn judge(
+    folder: &str,
+    listed: Vec<String>,
+    since: &Since,
+    stat: impl Fn(&str) -> Option<NewFile>,
+) -> Result<Finding, SourceError> {
+    let mut remarks = Vec::new();
+    let known = match since {
+        Since::Position(Position::Files(cursor)) if cursor.folder == folder => Some(cursor),
+        Since::Position(Position::Files(cursor)) => {
+            remarks.push(format!("the folder moved from {}: every file in it is new", cursor.folder));
+            None
+        }
+        Since::Position(Position::Kafka(_)) => {
+            return Err(SourceError::Misconfigured {
+                problem: "its stored position is one of a Kafka topic".to_owned(),
+            });
+        }
+        Since::Beginning | Since::Time(_) | Since::Now => None,
+    };
+    let mut found = BTreeMap::new();
+    if *since != Since::Now {
+        let unseen = listed.iter().filter(|path| known.is_none_or(|cursor| !cursor.seen.contains(*path)));
+        // A file that is gone again before it can be looked at is no news, and not seen either.
+        found.extend(unseen.filter_map(|path| Some((path.clone(), stat(path)?))));
+    }
+    if let Since::Time(from) = since {
+        found.retain(|_, file| file.modified.is_none_or(|modified| modified >= *from));
+    }
+    let news: Vec<NewFile> = found.into_values().collect();
+    let position = FilesPosition { folder: folder.to_owned(), seen: listed.into_iter().collect() };
+    Ok(Finding {
+        position: Position::Files(position),
+        news: (!news.is_empty()).then_some(Manifest::Files(news)),
+        remarks,
+    })
+}
+
+/// Paths of the trigger files below a folder, `/` between their parts.
+fn list(folder: &Path) -> Result<Vec<String>, SourceError> {
+    let mut files = Vec::new();
+    let mut below = vec![String::new()];
+    while let Some(prefix) = below.pop() {
+        let directory = folder.join(&prefix);
+        let entries = match std::fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            // A folder below that went away while we looked holds nothing any more.
+            Err(cause) if !prefix.is_empty() && cause.kind() == ErrorKind::NotFound => continue,
+            Err(cause) => return Err(unreadable(&directory, cause)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(|cause| unreadable(&directory, cause))?;
+            let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
+                tracing::warn!(folder = %directory.display(), name = ?entry.file_name(), "name is no UTF-8, passed over");
+                continue;
+            };
+            let path = format!("{prefix}{name}");
+            let kind = entry.file_type().map_err(|cause| unreadable(&directory, cause))?;
+            let is_directory = kind.is_dir() || (kind.is_symlink() && directory.join(&name).is_dir());
+            match (is_directory, is_trigger(&path)) {
+                (_, false) => {}
+                // A link to a folder could lead back up; the folders of a store have none.
+                (true, true) if kind.is_dir() => below.push(format!("{path}/")),
+                (true, true) => {}
+                (false, true) => files.push(path),
+            }
+        }
+    }
+    files.sort_unstable();
+    Ok(files)
+}
+
+fn unreadable(folder: &Path, cause: io::Error) -> SourceError {
+    let what = format!("folder `{}`", folder.display());
+    match cause.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => SourceError::NotFound { what },
+        ErrorKind::PermissionDenied => SourceError::NotAllowed { what },
+        _ => SourceError::Unreachable { what, cause: Box::new(cause) },
+    }
+}
+
+fn folder_url(folder: &Path) -> String {
+    let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    url::Url::from_directory_path(&absolute)
+        .map_or_else(|()| absolute.display().to_string(), |url| url.as_str().trim_end_matches('/').to_owned())
+}
+
+fn timestamp(time: SystemTime) -> Option<Timestamp> {
+    Timestamp::try_from(time).ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! The workspaces that the ACONs name, as the engine's port to the Jobs API.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+
+use heartbeat_core::claim::StartOutcome;
+use heartbeat_core::domain::Domain;
+use heartbeat_core::ids::JobId;
+use heartbeat_core::jobs::{Jobs, NoAnswer, Run, RunState};
+use jiff::Timestamp;
+
+use crate::jobs::{
+    self, ClientError, JobsClient, RunFilter, RunId, RunNow, RunOutcome, RunPhase, Settings, StartError, Token,
+};
+
+/// A client per workspace.
+#[derive(Debug, Default)]
+pub struct Workspaces {
+    clients: BTreeMap<Domain, JobsClient>,
+}
+
+impl Workspaces {
+    /// Adds a workspace; the first token given for it is used.
+    pub fn add(&mut self, domain: &Domain, token: Token) -> Result<(), ClientError> {
+        if !self.clients.contains_key(domain) {
+            self.clients.insert(domain.clone(), JobsClient::new(domain, token, Settings::default())?);
+        }
+        Ok(())
+    }
+
+    fn client(&self, domain: &Domain) -> Result<&JobsClient, String> {
+        self.clients.get(domain).ok_or_else(|| {
+            format!("the start was claimed for workspace {domain}, which no ACON of this pass names; add its ACON")
+        })
+    }
+}
+
+impl Jobs for Workspaces {
+    async fn run_now(&self, domain: &Domain, job: &JobId, token: &str) -> StartOutcome {
+        let client = match self.client(domain) {
+            Ok(client) => client,
+            Err(why) => return StartOutcome::Unknown(why),
+        };
+        let call = RunNow { job_id: job.to_string(), idempotency_token: token.to_owned() };
+        match client.run_now(&call).await {
+            Ok(RunId(run_id)) => {
+                tracing::info!(%job, run_id, "job started");
+                StartOutcome::Accepted(run_id)
+            }
+            Err(error) => {
+                let reason = chain(&error);
+                tracing::warn!(%job, reason, "job not started");
+                match error {
+                    StartError::Unknown { .. } => StartOutcome::Unknown(reason),
+                    StartError::Refused { .. } | StartError::NotStarted { .. } => StartOutcome::Refused(reason),
+                }
+            }
+        }
+    }
+
+    async fn run(&self, domain: &Domain, run_id: i64) -> Result<Run, NoAnswer> {
+        let client = self.client(domain).map_err(NoAnswer)?;
+        let run = client.get_run(RunId(run_id)).await.map_err(|error| NoAnswer(chain(&error)))?;
+        Ok(judged(run))
+    }
+
+    async fn runs_since(&self, domain: &Domain, job: &JobId, since: Timestamp) -> Result<Vec<Run>, NoAnswer> {
+        let client = self.client(domain).map_err(NoAnswer)?;
+        let filter =
+            RunFilter { job_id: Some(job.to_string()), phase: RunPhase::Any, start_time_from: Some(since) };
+        let runs = client.list_runs(&filter).await.map_err(|error| NoAnswer(chain(&error)))?;
+        Ok(runs.into_iter().map(judged).collect())
+    }
+}
+
+fn judged(run: jobs::Run) -> Run {
+    let state = match run.outcome {
+        RunOutcome::Active | RunOutcome::Unknown { .. } => RunState::Active,
+        RunOutcome::Succeeded => RunState::Succeeded,
+        RunOutcome::Failed { reason } => RunState::Failed(reason),
+        RunOutcome::Skipped { reason } => RunState::Skipped(reason),
+    };
+    Run { run_id: run.run_id.0, started: run.start_time, state }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.ends_with(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        cause = inner.source();
+    }
+    text
+}
