@@ -7,7 +7,7 @@ use delta_kernel::actions::deletion_vector::DeletionVectorDescriptor;
 use delta_kernel::engine::arrow_utils::{fixup_parquet_read, parquet_read_plan};
 use delta_kernel::schema::SchemaRef as KernelSchemaRef;
 use deltalake_core::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
-use deltalake_core::arrow::compute::{concat_batches, filter_record_batch};
+use deltalake_core::arrow::compute::{cast, concat_batches, filter_record_batch};
 use deltalake_core::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use deltalake_core::parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
@@ -82,7 +82,13 @@ pub(crate) fn read(
     let mut batches = Vec::new();
     for batch in reader.build()? {
         let fixed: RecordBatch = fixup_parquet_read(batch?, &order, None, None, Some(kernel_schema))?.into();
-        batches.push(RecordBatch::try_new(Arc::clone(schema), fixed.columns().to_vec())?);
+        let columns = fixed.columns().iter().zip(schema.fields());
+        // What still differs are the names that other writers give to the items of lists and maps.
+        let columns = columns.map(|(column, field)| match column.data_type() == field.data_type() {
+            true => Ok(Arc::clone(column)),
+            false => cast(column, field.data_type()),
+        });
+        batches.push(RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_, _>>()?)?);
     }
     let rows = concat_batches(schema, &batches)?;
     if deleted.is_empty() {

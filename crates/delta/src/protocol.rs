@@ -103,19 +103,19 @@ pub(crate) fn write_refusal(
         let key = field.metadata.keys().find_map(|key| column_rule(key))?;
         Some(Refusal {
             feature: format!("{} `{}`", key.0, field.name()),
-            fix: key.1.replace("COLUMN", field.name()),
+            fix: key.1.replace("{name}", field.name()),
         })
     })
 }
 
 /// What a key in a column's metadata asks of writers, and how to be rid of it.
 fn column_rule(key: &str) -> Option<(&'static str, &'static str)> {
-    const COPY: &str = "copy the rows into a table whose column COLUMN is a plain one";
+    const COPY: &str = "copy the rows into a table whose column {name} is a plain one";
     Some(match key {
         "delta.invariants" => ("an invariant on column", COPY),
         "delta.generationExpression" => ("the generated column", COPY),
         "CURRENT_DEFAULT" => {
-            ("a default for column", "in Spark, ALTER TABLE .. ALTER COLUMN COLUMN DROP DEFAULT")
+            ("a default for column", "in Spark, ALTER TABLE .. ALTER COLUMN {name} DROP DEFAULT")
         }
         _ if key.starts_with("delta.identity.") => ("the identity column", COPY),
         _ => return None,
