@@ -64,9 +64,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// A row as large as a sensor with a claim.
 fn row(id: u64, round: u64) -> SensorRow {
-    let digest: String = (1..5)
+    let digest: Vec<String> = (1..5)
         .map(|part| format!("{:016x}", (id * part + round).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
         .collect();
+    let digest = digest.concat();
     let value = format!(
         "{{\"version\":1,\"source\":{{\"cluster\":\"lkc-1a2b3c\",\"topic\":\"{id}\"}},\"accounted\":{{\"0\":{id},\"1\":{round}}},\
          \"acquired\":{{\"0\":{id},\"1\":{round}}},\"news\":{round},\"news_done\":{round},\

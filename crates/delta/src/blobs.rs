@@ -53,5 +53,10 @@ fn path(digest: &str) -> Path {
 }
 
 fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut hex = String::with_capacity(64);
+    for byte in Sha256::digest(bytes) {
+        hex.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or_default());
+        hex.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or_default());
+    }
+    hex
 }

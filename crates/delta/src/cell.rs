@@ -119,7 +119,9 @@ pub(crate) fn encode<R: DeltaRecord>(
                     lists.append_null();
                     continue;
                 };
-                texts.iter().for_each(|text| lists.values().append_value(text));
+                for text in texts {
+                    lists.values().append_value(text);
+                }
                 lists.append(true);
             }
             Arc::new(lists.finish())

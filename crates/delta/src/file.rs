@@ -84,9 +84,12 @@ pub(crate) fn read(
         let fixed: RecordBatch = fixup_parquet_read(batch?, &order, None, None, Some(kernel_schema))?.into();
         let columns = fixed.columns().iter().zip(schema.fields());
         // What still differs are the names that other writers give to the items of lists and maps.
-        let columns = columns.map(|(column, field)| match column.data_type() == field.data_type() {
-            true => Ok(Arc::clone(column)),
-            false => cast(column, field.data_type()),
+        let columns = columns.map(|(column, field)| {
+            if column.data_type() == field.data_type() {
+                Ok(Arc::clone(column))
+            } else {
+                cast(column, field.data_type())
+            }
         });
         batches.push(RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_, _>>()?)?);
     }
@@ -119,7 +122,7 @@ pub(crate) fn write(rows: &RecordBatch) -> Result<Bytes, ParquetError> {
 
 /// Bytes that the rows take before compression.
 pub(crate) fn raw_size(rows: &RecordBatch) -> usize {
-    rows.columns().iter().map(|column| array_size(column)).sum()
+    rows.columns().iter().map(array_size).sum()
 }
 
 /// Unlike Arrow's own measures, counts only the part of a nested array that a slice covers.

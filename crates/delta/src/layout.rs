@@ -121,7 +121,7 @@ fn resolve(
             schema.fields().iter().position(|field| field.name().eq_ignore_ascii_case(column.name));
         match position {
             Some(position) if cell::fits(column.kind, schema.field(position).data_type()) => {
-                columns.push(position)
+                columns.push(position);
             }
             misfit => problems.push(ColumnProblem {
                 column: column.name.to_owned(),

@@ -9,7 +9,7 @@ use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
 use url::Url;
 
-use crate::error::{Error, storage};
+use crate::error::{Cause, Error, storage};
 
 /// A table's storage, and its name in messages.
 #[derive(Clone)]
@@ -37,10 +37,7 @@ impl Location {
         Self::of(url, log_store)
     }
 
-    fn of(
-        url: &Url,
-        log_store: Result<LogStoreRef, impl Into<Box<dyn std::error::Error + Send + Sync>>>,
-    ) -> Result<Self, Error> {
+    fn of(url: &Url, log_store: Result<LogStoreRef, impl Into<Cause>>) -> Result<Self, Error> {
         let name = match url.to_file_path() {
             Ok(path) if url.scheme() == "file" => path.display().to_string(),
             _ => url.to_string(),

@@ -145,16 +145,18 @@ impl Planner<'_> {
             touched.rows.iter().filter_map(|(local, new)| new.map(|new| (*local, new))).collect();
         let deletes: Vec<usize> =
             touched.rows.iter().filter_map(|(local, new)| new.is_none().then_some(*local)).collect();
-        let updated = self.updated_rows(stored, &rows[touched.start..], &updates)?;
+        let after = self.updated_rows(stored, &rows[touched.start..], &updates)?;
         if self.layout.change_feed {
             let places: Vec<usize> = updates.iter().map(|(local, _)| *local).collect();
             self.record(stored, &places, "update_preimage")?;
-            self.record(&updated, &places, "update_postimage")?;
+            self.record(&after, &places, "update_postimage")?;
             self.record(stored, &deletes, "delete")?;
         }
         let mut keep = vec![true; stored.num_rows()];
-        deletes.iter().for_each(|local| keep[*local] = false);
-        let kept = self.arrow(filter_record_batch(&updated, &BooleanArray::from(keep)))?;
+        for local in &deletes {
+            keep[*local] = false;
+        }
+        let kept = self.arrow(filter_record_batch(&after, &BooleanArray::from(keep)))?;
         self.plan.removed[index] = true;
         self.plan.updated += updates.len();
         self.plan.deleted += deletes.len();

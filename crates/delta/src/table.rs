@@ -1,7 +1,7 @@
 //! The table itself: create, load, commit.
 
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use heartbeat_core::table::{Changes, Commit, Snapshot, Table};
 use jiff::Timestamp;
@@ -13,7 +13,7 @@ use crate::commit::{self, Prepared, Written};
 use crate::error::{Cause, Error};
 use crate::file::DataFile;
 use crate::layout::schema_string;
-use crate::location::Location;
+use crate::location::{Location, Log};
 use crate::log::{self, TableState};
 use crate::plan::{self, Plan};
 use crate::record::DeltaRecord;
@@ -94,11 +94,8 @@ impl<R: DeltaRecord> DeltaTable<R> {
 
     async fn is_there(&self) -> Result<bool, Error> {
         match self.location.log().await? {
-            log @ (crate::location::Log::Absent | crate::location::Log::Empty) => {
-                tracing::debug!(table = %self.location.name, ?log, "no table yet");
-                Ok(false)
-            }
-            crate::location::Log::Entries => log::read(&self.location, R::COLUMNS, None).await.map(|_| true),
+            Log::Absent | Log::Empty => Ok(false),
+            Log::Entries => log::read(&self.location, R::COLUMNS, None).await.map(|_| true),
         }
     }
 
@@ -119,10 +116,10 @@ impl<R: DeltaRecord> DeltaTable<R> {
     async fn is_newest(&self, state: &TableState) -> Result<bool, Error> {
         let (own, next) = (Location::entry(state.version), Location::entry(state.version + 1));
         let (own, next) = futures::try_join!(self.location.head(&own), self.location.head(&next))?;
-        Ok(next.is_none() && own.is_some() && own == state.entry)
+        Ok(next.is_none() && own == state.entry)
     }
 
-    fn newest(&self) -> std::sync::MutexGuard<'_, Option<Arc<TableState>>> {
+    fn newest(&self) -> MutexGuard<'_, Option<Arc<TableState>>> {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -103,8 +103,8 @@ async fn job_ids_stored_as_numbers_and_times_as_text_are_read_and_written_as_the
     let time = "2025-01-02T03:04:05.5Z".parse().unwrap();
     let row = ControlRow { status_change_timestamp: Some(time), ..control("a", 42) };
     let snapshot = commit(&table.table, base, insert(vec![row.clone()])).await;
-    assert_eq!(snapshot.rows, [row.clone()]);
-    assert_eq!(table.anew().load().await.unwrap().rows, [row.clone()]);
+    assert_eq!(snapshot.rows, vec![row.clone()]);
+    assert_eq!(table.anew().load().await.unwrap().rows, vec![row.clone()]);
     let wrong = ControlRow { trigger_job_id: Some("4x2".into()), ..row };
     let error = table.table.commit(snapshot, update(vec![(0, wrong)]), "C1").await.unwrap_err();
     let expected = "the text `4x2` cannot be stored in column `trigger_job_id`, which is long";

@@ -93,7 +93,7 @@ fn apply(rows: &[SensorRow], step: Vec<Op>) -> (Changes<SensorRow>, Vec<SensorRo
             }
             Op::Insert { id, value } => changes.insert.push(row(id, value)),
             Op::InsertMany(count) => {
-                changes.insert.extend((0..count).map(|id| row(id, Some(id.to_string()))))
+                changes.insert.extend((0..count).map(|id| row(id, Some(id.to_string()))));
             }
         }
     }

@@ -112,13 +112,13 @@ async fn a_table_from_the_documentation_keeps_its_types_and_foreign_columns(spar
     assert_eq!(base.rows[at].status_change_timestamp, Some("2025-01-02T03:04:05Z".parse().unwrap()));
     assert_eq!(base.rows[at].latest_event_fetched_timestamp, Some("1600-01-01T00:00:00Z".parse().unwrap()));
     let time = "2026-11-21T09:00:00.25Z".parse().unwrap();
-    let changed = ControlRow {
+    let started = ControlRow {
         status: Some("IN_PROGRESS".into()),
         status_change_timestamp: Some(time),
         ..base.rows[at].clone()
     };
     let changes =
-        Changes { update: vec![(at, changed)], insert: vec![control("d", 8)], ..Changes::default() };
+        Changes { update: vec![(at, started)], insert: vec![control("d", 8)], ..Changes::default() };
     commit(&table.table, base, changes).await;
     let after = spark.sql(&all);
     let mut expected = before.clone();
@@ -142,7 +142,7 @@ async fn deletion_vectors_are_read_and_dropped_with_their_file(spark: &mut Spark
         "MERGE INTO {table} t USING (SELECT 's5' AS id) s ON t.sensor_id = s.id \
          WHEN MATCHED THEN UPDATE SET upstream_value = '2'"
     ));
-    assert!(spark.log_mentions(&table, "deletionVector"), "Spark wrote no deletion vector");
+    assert!(table.log_mentions("deletionVector"), "Spark wrote no deletion vector");
     let ours = values(&table).await;
     assert_eq!(ours, spark.values(&table));
     assert_eq!(ours.len(), 9);
@@ -168,7 +168,7 @@ async fn checkpoints_of_spark_are_read(spark: &mut Spark) {
             spark.sql(&format!("INSERT INTO {table} (sensor_id, upstream_value) VALUES ('s{id}', '{id}')"));
         }
         let log = table.path.join("_delta_log");
-        assert!(spark.log_names(&table).iter().any(|name| name.contains("4.checkpoint.")), "{properties}");
+        assert!(table.log_names().iter().any(|name| name.contains("4.checkpoint.")), "{properties}");
         for version in 0..4 {
             std::fs::remove_file(log.join(format!("{version:020}.json"))).unwrap();
         }
@@ -198,7 +198,7 @@ async fn spark_reads_our_checkpoints(spark: &mut Spark) {
             snapshot = commit(&table.table, snapshot, update(vec![(row, sensor("s1", round))])).await;
         }
         let log = table.path.join("_delta_log");
-        assert!(spark.log_names(&table).iter().any(|name| name.contains("3.checkpoint.")), "{properties}");
+        assert!(table.log_names().iter().any(|name| name.contains("3.checkpoint.")), "{properties}");
         for version in 0..3 {
             std::fs::remove_file(log.join(format!("{version:020}.json"))).unwrap();
         }
@@ -257,7 +257,6 @@ async fn spark_loses_a_race_against_us(spark: &mut Spark) {
     gate.open();
     let lost = spark.receive().unwrap_err();
     assert!(lost.contains("Concurrent"), "{lost}");
-    println!("spark lost: {}", lost.lines().next().unwrap_or_default());
     assert_eq!(spark.values(&table), [("a".into(), "ours".into()), ("b".into(), "base".into())]);
 }
 
@@ -397,7 +396,6 @@ async fn what_is_not_honoured_is_refused_by_name(spark: &mut Spark) {
         };
         assert!(matches!(&error, Error::Unsupported { access: found, .. } if *found == access), "{error:?}");
         assert!(error.to_string().contains(expected), "{expected} is not in: {error}");
-        println!("refused: {error}");
     }
 }
 
@@ -422,6 +420,16 @@ impl<R: DeltaRecord> SparkTable<R> {
     fn at(path: &Path) -> Self {
         let url = Url::from_directory_path(path).unwrap();
         Self { path: path.to_owned(), table: DeltaTable::new(&url).unwrap(), url }
+    }
+
+    fn log_names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.path.join("_delta_log")).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+    }
+
+    fn log_mentions(&self, word: &str) -> bool {
+        let read = |name| std::fs::read_to_string(self.path.join("_delta_log").join(name));
+        self.log_names().into_iter().any(|name| read(name).is_ok_and(|text| text.contains(word)))
     }
 }
 
@@ -502,17 +510,6 @@ impl Spark {
             self.sql(&format!("SELECT sensor_id AS a, upstream_value AS b FROM {table} ORDER BY 1, 2"));
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         rows.iter().map(|row| (text(&row["a"]), text(&row["b"]))).collect()
-    }
-
-    fn log_names<R>(&self, table: &SparkTable<R>) -> Vec<String> {
-        let entries = std::fs::read_dir(table.path.join("_delta_log")).unwrap();
-        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
-    }
-
-    fn log_mentions<R>(&self, table: &SparkTable<R>, word: &str) -> bool {
-        std::fs::read_dir(table.path.join("_delta_log"))
-            .unwrap()
-            .any(|entry| std::fs::read_to_string(entry.unwrap().path()).is_ok_and(|text| text.contains(word)))
     }
 
     fn ask(&mut self, request: &Value) -> Result<Vec<Value>, String> {

@@ -188,8 +188,9 @@ async fn changes_that_do_not_fit_their_snapshot_are_refused() {
 async fn a_one_row_commit_to_fifty_thousand_rows_is_small() {
     // About what a position with its digest looks like, and does not compress well.
     let value = |id: u64| {
-        let noise: String =
+        let noise: Vec<String> =
             (0..8).map(|part| format!("{:016x}", (id + part).wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+        let noise = noise.concat();
         format!("{{\"v\":1,\"accounted\":\"{noise}\",\"acquired\":{id}}}")
     };
     let rows: Vec<SensorRow> = (0..50_000).map(|id| sensor(id, value(id))).collect();
@@ -254,6 +255,22 @@ async fn checkpoints_are_written_and_read() {
     }
     let read = table.anew().load().await.unwrap();
     assert_eq!((read.version, read.rows), (snapshot.version, snapshot.rows));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_whose_log_is_nothing_but_a_checkpoint_is_read_and_written() {
+    let (table, mut snapshot) = TestTable::with_rows(vec![sensor("a", 0)]).await;
+    for round in 0..49 {
+        snapshot = commit(&table.table, snapshot, update(vec![(0, sensor("a", round + 1))])).await;
+    }
+    for version in 0..=50 {
+        std::fs::remove_file(table.path.join(format!("_delta_log/{version:020}.json"))).unwrap();
+    }
+    let other = table.anew();
+    let base = other.load().await.unwrap();
+    assert_eq!((base.version, &base.rows), (50, &snapshot.rows));
+    let base = commit(&other, base, update(vec![(0, sensor("a", "new"))])).await;
+    assert_eq!(table.anew().load().await.unwrap().rows, base.rows);
 }
 
 #[tokio::test]
