@@ -1,1 +1,24 @@
-//! Tables in Delta.
+//! Control and sensor tables in Delta: one snapshot in, one compare-and-swap commit out.
+//!
+//! The log is read by the Delta kernel; data files are read, rewritten and committed here, because a commit
+//! must rewrite no more than the files that hold changed rows, must carry columns that are not ours through
+//! unchanged, and must fail, as a value, whenever anybody committed since the snapshot was read.
+//! `docs/spike-delta.md` says what was tried and measured.
+
+mod blobs;
+mod cell;
+mod commit;
+mod error;
+mod file;
+mod layout;
+mod location;
+mod log;
+mod plan;
+mod protocol;
+mod record;
+mod table;
+
+pub use blobs::DeltaBlobs;
+pub use error::{Access, ColumnProblem, Error, Problems};
+pub use record::{Cell, CellMut, Column, DeltaRecord, Kind};
+pub use table::{Backing, DeltaTable, Init};

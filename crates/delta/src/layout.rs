@@ -1,0 +1,145 @@
+//! What a table looks like at one version: its columns, and what its protocol lets us do.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use delta_kernel::engine::arrow_conversion::TryIntoArrow as _;
+use delta_kernel::schema::SchemaRef as KernelSchemaRef;
+use deltalake_core::arrow::array::RecordBatch;
+use deltalake_core::arrow::datatypes::{Schema, SchemaRef};
+use serde_json::{Value, json};
+
+use crate::cell;
+use crate::error::{Access, ColumnProblem, Error, Problems};
+use crate::protocol::{self, Protocol, Refusal};
+use crate::record::{Column, DeltaRecord, Kind};
+
+/// Commits between two checkpoints where the table does not say.
+const CHECKPOINT_INTERVAL: u64 = 50;
+
+/// Columns and rules of one version of a table.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    pub(crate) kernel_schema: KernelSchemaRef,
+    pub(crate) schema: SchemaRef,
+    /// Index in `schema` of each column of the row type.
+    pub(crate) columns: Vec<usize>,
+    pub(crate) change_feed: bool,
+    pub(crate) checkpoint_interval: u64,
+    write_refusal: Option<Refusal>,
+}
+
+impl Layout {
+    /// Judges a table's protocol and schema against the columns that its rows need.
+    pub(crate) fn new(
+        path: &str,
+        wanted: &[Column],
+        protocol: &Protocol,
+        configuration: &HashMap<String, String>,
+        partition_columns: &[String],
+        kernel_schema: KernelSchemaRef,
+    ) -> Result<Self, Error> {
+        if let Some(refusal) = protocol::read_refusal(protocol, configuration, partition_columns) {
+            return Err(refused(path, Access::Read, &refusal));
+        }
+        let schema: Schema = kernel_schema.as_ref().try_into_arrow().map_err(|source| Error::Damaged {
+            path: path.to_owned(),
+            what: "its schema cannot be understood".into(),
+            source: Some(Box::new(source)),
+        })?;
+        let columns = resolve(path, wanted, &schema, &kernel_schema)?;
+        let is_true =
+            |key: &str| configuration.get(key).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        Ok(Self {
+            columns,
+            change_feed: is_true("delta.enableChangeDataFeed"),
+            checkpoint_interval: configuration
+                .get("delta.checkpointInterval")
+                .and_then(|interval| interval.parse().ok())
+                .filter(|interval| *interval > 0)
+                .unwrap_or(CHECKPOINT_INTERVAL),
+            write_refusal: protocol::write_refusal(protocol, configuration, &kernel_schema),
+            schema: Arc::new(schema),
+            kernel_schema,
+        })
+    }
+
+    /// Refuses when the table may be read but not written.
+    pub(crate) fn ensure_writable(&self, path: &str) -> Result<(), Error> {
+        self.write_refusal.as_ref().map_or(Ok(()), |refusal| Err(refused(path, Access::Write, refusal)))
+    }
+
+    /// The rows of a batch that has this layout's schema.
+    pub(crate) fn decode<R: DeltaRecord>(&self, path: &str, batch: &RecordBatch) -> Result<Vec<R>, Error> {
+        let mut rows = vec![R::default(); batch.num_rows()];
+        for (index, position) in self.columns.iter().enumerate() {
+            cell::decode(&mut rows, index, batch.column(*position)).map_err(|source| Error::Damaged {
+                path: path.to_owned(),
+                what: format!("column `{}` cannot be read", R::COLUMNS[index].name),
+                source: Some(Box::new(source)),
+            })?;
+        }
+        Ok(rows)
+    }
+
+    /// The type of the column at `position`, as Delta calls it.
+    pub(crate) fn type_name(&self, position: usize) -> String {
+        let name = self.schema.field(position).name();
+        let field = self.kernel_schema.field(name);
+        let nullable = field.is_none_or(delta_kernel::schema::StructField::is_nullable);
+        let type_name = field.map(|field| field.data_type().to_string()).unwrap_or_default();
+        if nullable { type_name } else { format!("{type_name} NOT NULL") }
+    }
+}
+
+/// The schema of a new table, as the log stores it.
+pub(crate) fn schema_string(columns: &[Column]) -> String {
+    let fields: Vec<Value> = columns
+        .iter()
+        .map(|column| {
+            let data_type = match column.kind {
+                Kind::Text => json!("string"),
+                Kind::Time => json!("timestamp"),
+                Kind::Texts => json!({"type": "array", "elementType": "string", "containsNull": true}),
+            };
+            json!({"name": column.name, "type": data_type, "nullable": true, "metadata": {}})
+        })
+        .collect();
+    json!({"type": "struct", "fields": fields}).to_string()
+}
+
+fn resolve(
+    path: &str,
+    wanted: &[Column],
+    schema: &Schema,
+    kernel_schema: &KernelSchemaRef,
+) -> Result<Vec<usize>, Error> {
+    let mut problems = Vec::new();
+    let mut columns = Vec::with_capacity(wanted.len());
+    for column in wanted {
+        let position =
+            schema.fields().iter().position(|field| field.name().eq_ignore_ascii_case(column.name));
+        match position {
+            Some(position) if cell::fits(column.kind, schema.field(position).data_type()) => {
+                columns.push(position);
+            }
+            misfit => problems.push(ColumnProblem {
+                column: column.name.to_owned(),
+                found: misfit
+                    .and_then(|position| kernel_schema.field(schema.field(position).name()))
+                    .map(|field| field.data_type().to_string()),
+                wanted: cell::wanted(column.kind),
+            }),
+        }
+    }
+    if problems.is_empty() {
+        Ok(columns)
+    } else {
+        Err(Error::Schema { path: path.to_owned(), problems: Problems(problems) })
+    }
+}
+
+fn refused(path: &str, access: Access, refusal: &Refusal) -> Error {
+    let Refusal { feature, fix } = refusal.clone();
+    Error::Unsupported { path: path.to_owned(), access, feature, fix }
+}

@@ -1,0 +1,142 @@
+//! Where a table lives, and the few storage calls that are made there.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use deltalake_core::logstore::{LogStoreRef, StorageConfig, logstore_for, logstore_with};
+use futures::StreamExt as _;
+use object_store::path::Path;
+use object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
+use url::Url;
+
+use crate::error::{Cause, Error, storage};
+
+/// A table's storage, and its name in messages.
+#[derive(Clone)]
+pub(crate) struct Location {
+    pub(crate) log_store: LogStoreRef,
+    pub(crate) name: String,
+}
+
+impl std::fmt::Debug for Location {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Location").field(&self.name).finish()
+    }
+}
+
+impl Location {
+    /// Finds the storage through deltalake's factories: `file` and `memory` are built in, others register.
+    pub(crate) fn new(url: &Url) -> Result<Self, Error> {
+        let log_store = logstore_for(&directory(url), StorageConfig::default());
+        Self::of(url, log_store)
+    }
+
+    /// Uses the given storage, whose root is that of the URL.
+    pub(crate) fn with_store(url: &Url, store: Arc<dyn ObjectStore>) -> Result<Self, Error> {
+        let log_store = logstore_with(store, &directory(url), StorageConfig::default());
+        Self::of(url, log_store)
+    }
+
+    fn of(url: &Url, log_store: Result<LogStoreRef, impl Into<Cause>>) -> Result<Self, Error> {
+        let name = match url.to_file_path() {
+            Ok(path) if url.scheme() == "file" => path.display().to_string(),
+            _ => url.to_string(),
+        };
+        let log_store =
+            log_store.map_err(|source| Error::Location { url: url.to_string(), source: source.into() })?;
+        Ok(Self { log_store, name: name.trim_end_matches('/').to_owned() })
+    }
+
+    /// The storage below the table's directory.
+    pub(crate) fn store(&self) -> Arc<dyn ObjectStore> {
+        self.log_store.object_store(None)
+    }
+
+    /// Where the log entry of a version lives.
+    pub(crate) fn entry(version: u64) -> Path {
+        Path::from(format!("_delta_log/{version:020}.json"))
+    }
+
+    /// What the storage knows of a file; `None` when there is none.
+    pub(crate) async fn head(&self, path: &Path) -> Result<Option<ObjectMeta>, Error> {
+        match self.store().head(path).await {
+            Ok(meta) => Ok(Some(meta)),
+            Err(StoreError::NotFound { .. }) => Ok(None),
+            Err(source) => Err(storage(&self.file(path), "look for", source)),
+        }
+    }
+
+    /// A file's bytes; `None` when there is none.
+    pub(crate) async fn get(&self, path: &Path) -> Result<Option<Bytes>, Error> {
+        let fetched = match self.store().get(path).await {
+            Ok(found) => found.bytes().await,
+            Err(source) => Err(source),
+        };
+        match fetched {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(StoreError::NotFound { .. }) => Ok(None),
+            Err(source) => Err(storage(&self.file(path), "read", source)),
+        }
+    }
+
+    /// Writes a file that nobody else writes.
+    pub(crate) async fn put(&self, path: &Path, bytes: Bytes) -> Result<(), Error> {
+        let put = self.store().put(path, bytes.into()).await;
+        put.map(drop).map_err(|source| storage(&self.file(path), "write", source))
+    }
+
+    /// Writes a file unless it is there; `false` when it was.
+    pub(crate) async fn put_if_absent(&self, path: &Path, bytes: Bytes) -> Result<bool, Error> {
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        match self.store().put_opts(path, bytes.into(), options).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::AlreadyExists { .. }) => Ok(false),
+            Err(source) => Err(storage(&self.file(path), "write", source)),
+        }
+    }
+
+    /// Removes a file that nothing refers to; what stays behind is only an orphan.
+    pub(crate) async fn discard(&self, path: &Path) {
+        if let Err(error) = self.store().delete(path).await {
+            tracing::debug!(table = %self.name, %path, %error, "could not remove an unused file");
+        }
+    }
+
+    /// Whether a log directory is there, and whether it has any entry.
+    pub(crate) async fn log(&self) -> Result<Log, Error> {
+        let store = self.store();
+        let log = Path::from("_delta_log");
+        match store.list(Some(&log)).next().await {
+            Some(Ok(_)) => return Ok(Log::Entries),
+            Some(Err(StoreError::NotFound { .. })) | None => {}
+            Some(Err(source)) => return Err(storage(&self.name, "list", source)),
+        }
+        match store.list_with_delimiter(None).await {
+            Ok(listing) if listing.common_prefixes.contains(&log) => Ok(Log::Empty),
+            Ok(_) | Err(StoreError::NotFound { .. }) => Ok(Log::Absent),
+            Err(source) => Err(storage(&self.name, "list", source)),
+        }
+    }
+
+    /// A file's name in messages.
+    pub(crate) fn file(&self, path: &Path) -> String {
+        format!("{}/{path}", self.name)
+    }
+}
+
+/// What is known of a table's log before it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Log {
+    Absent,
+    Empty,
+    Entries,
+}
+
+fn directory(url: &Url) -> Url {
+    let mut url = url.clone();
+    if !url.path().ends_with('/') {
+        let path = format!("{}/", url.path());
+        url.set_path(&path);
+    }
+    url
+}

@@ -1,0 +1,249 @@
+//! The table itself: create, load, commit.
+
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use heartbeat_core::table::{Changes, Commit, Snapshot, Table};
+use jiff::Timestamp;
+use object_store::ObjectStore;
+use url::Url;
+use uuid::Uuid;
+
+use crate::commit::{self, Prepared, Written};
+use crate::error::{Cause, Error};
+use crate::file::DataFile;
+use crate::layout::schema_string;
+use crate::location::{Location, Log};
+use crate::log::{self, TableState};
+use crate::plan::{self, Plan};
+use crate::record::DeltaRecord;
+
+/// A Delta table of `R`. Cheap to keep: it remembers the version it saw last, so that loading an unchanged
+/// table asks the storage for two file heads and reads nothing.
+///
+/// ```
+/// # use heartbeat_core::row::SensorRow;
+/// # use heartbeat_core::table::{Changes, Commit, Table};
+/// # use heartbeat_delta::{DeltaTable, Error};
+/// # async fn example(url: &url::Url) -> Result<(), Error> {
+/// DeltaTable::<SensorRow>::create(url).await?;
+/// let table = DeltaTable::<SensorRow>::new(url)?;
+/// let base = table.load().await?;
+/// let changes = Changes { insert: vec![SensorRow::default()], ..Changes::default() };
+/// match table.commit(base, changes, "heartbeat S").await? {
+///     Commit::Done(snapshot) => assert_eq!(snapshot.rows.len(), 1),
+///     Commit::Conflict => { /* load and decide again */ }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct DeltaTable<R> {
+    location: Location,
+    newest: Mutex<Option<Arc<TableState>>>,
+    rows: PhantomData<fn() -> R>,
+}
+
+/// What [`DeltaTable::create`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Init {
+    /// There was no table; there is one now.
+    Created,
+    /// There is a table whose columns fit.
+    AlreadyThere,
+}
+
+/// What is needed to commit against a snapshot: the version's files with their stored rows.
+#[derive(Debug, Clone)]
+pub struct Backing(Arc<TableState>);
+
+impl<R: DeltaRecord> DeltaTable<R> {
+    /// The table at `url`; nothing is read yet. Schemes other than `file` and `memory` are those that were
+    /// registered with deltalake's store factories.
+    pub fn new(url: &Url) -> Result<Self, Error> {
+        Ok(Self::at(Location::new(url)?))
+    }
+
+    /// The table at `url` in a given storage, whose root is that of the URL.
+    pub fn with_store(url: &Url, store: Arc<dyn ObjectStore>) -> Result<Self, Error> {
+        Ok(Self::at(Location::with_store(url, store)?))
+    }
+
+    /// Creates an empty table, or checks that the one which is there has columns that fit; columns that are
+    /// not ours are fine.
+    pub async fn create(url: &Url) -> Result<Init, Error> {
+        let table = Self::new(url)?;
+        if table.is_there().await? {
+            return Ok(Init::AlreadyThere);
+        }
+        let entry = commit::creation(Uuid::new_v4(), &schema_string(R::COLUMNS), Timestamp::now());
+        if table.location.put_if_absent(&Location::entry(0), entry).await? {
+            return Ok(Init::Created);
+        }
+        log::read(&table.location, R::COLUMNS, None).await.map(|_| Init::AlreadyThere)
+    }
+
+    /// Whether this build may commit to the table; the error names what stands in the way.
+    pub async fn ensure_writable(&self) -> Result<(), Error> {
+        self.refresh().await?.layout.ensure_writable(&self.location.name)
+    }
+
+    fn at(location: Location) -> Self {
+        Self { location, newest: Mutex::new(None), rows: PhantomData }
+    }
+
+    async fn is_there(&self) -> Result<bool, Error> {
+        match self.location.log().await? {
+            Log::Absent | Log::Empty => Ok(false),
+            Log::Entries => log::read(&self.location, R::COLUMNS, None).await.map(|_| true),
+        }
+    }
+
+    async fn refresh(&self) -> Result<Arc<TableState>, Error> {
+        let known = self.newest().clone();
+        if let Some(known) = &known
+            && self.is_newest(known).await?
+        {
+            return Ok(Arc::clone(known));
+        }
+        let state = Arc::new(log::read(&self.location, R::COLUMNS, known.as_deref()).await?);
+        self.remember(&state);
+        Ok(state)
+    }
+
+    /// Whether no later entry exists, and the version's own entry is still the one that was read: a table
+    /// that was dropped and made anew may have come to the same version.
+    async fn is_newest(&self, state: &TableState) -> Result<bool, Error> {
+        let (own, next) = (Location::entry(state.version), Location::entry(state.version + 1));
+        let (own, next) = futures::try_join!(self.location.head(&own), self.location.head(&next))?;
+        Ok(next.is_none() && own == state.entry)
+    }
+
+    fn newest(&self) -> MutexGuard<'_, Option<Arc<TableState>>> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, state: &Arc<TableState>) {
+        *self.newest() = Some(Arc::clone(state));
+    }
+
+    /// The state after our own commit, from what is in memory.
+    async fn next_state(&self, base: &TableState, plan: &Plan, prepared: &Prepared) -> Arc<TableState> {
+        let kept =
+            base.files.iter().zip(&plan.removed).filter(|(_, removed)| !**removed).map(|(file, _)| file);
+        let added = prepared.added.iter().zip(&plan.added);
+        let added =
+            added.map(|(logged, rows)| Arc::new(DataFile { logged: logged.clone(), rows: rows.clone() }));
+        let version = base.version + 1;
+        Arc::new(TableState {
+            table_id: base.table_id.clone(),
+            version,
+            layout: Arc::clone(&base.layout),
+            files: kept.cloned().chain(added).collect(),
+            // Unknown only makes the next load read the log.
+            entry: self.location.head(&Location::entry(version)).await.ok().flatten(),
+            in_commit_timestamp: prepared.in_commit_timestamp,
+        })
+    }
+
+    async fn checkpoint_when_due(&self, state: &TableState) {
+        if !state.version.is_multiple_of(state.layout.checkpoint_interval) {
+            return;
+        }
+        if let Err(error) = log::checkpoint(&self.location, state.version).await {
+            tracing::warn!(table = %self.location.name, version = state.version, %error, "checkpoint failed");
+        }
+    }
+}
+
+impl<R: DeltaRecord> Table<R> for DeltaTable<R> {
+    type Backing = Backing;
+    type Error = Error;
+
+    async fn load(&self) -> Result<Snapshot<R, Backing>, Error> {
+        let state = self.refresh().await?;
+        let name = self.location.name.clone();
+        on_worker(&self.location, move || {
+            let mut rows = Vec::with_capacity(state.files.iter().map(|file| file.rows.num_rows()).sum());
+            for file in &state.files {
+                rows.append(&mut state.layout.decode(&name, &file.rows)?);
+            }
+            let table_id = state.table_id.clone();
+            Ok(Snapshot { table_id, version: state.version, rows, backing: Backing(state) })
+        })
+        .await
+    }
+
+    async fn commit(
+        &self,
+        base: Snapshot<R, Backing>,
+        changes: Changes<R>,
+        step: &str,
+    ) -> Result<Commit<Snapshot<R, Backing>>, Error> {
+        if changes.is_empty() {
+            return Ok(Commit::Done(base));
+        }
+        let state = Arc::clone(&base.backing.0);
+        state.layout.ensure_writable(&self.location.name)?;
+        let (name, step) = (self.location.name.clone(), step.to_owned());
+        let planned = on_worker(&self.location, move || {
+            let state = &base.backing.0;
+            let plan = plan::plan(&name, &state.layout, &state.files, &base.rows, &changes)?;
+            let prepared = commit::prepare(state, &plan, &step, Timestamp::now())
+                .map_err(|source| cannot_encode(&name, source))?;
+            Ok((base, plan, prepared))
+        });
+        let (base, plan, prepared) = planned.await?;
+        if plan.is_empty() {
+            return Ok(Commit::Done(base));
+        }
+        if !self.is_newest(&state).await? {
+            return Ok(Commit::Conflict);
+        }
+        if commit::write(&self.location, &prepared).await? == Written::Theirs {
+            return Ok(Commit::Conflict);
+        }
+        let next = self.next_state(&state, &plan, &prepared).await;
+        self.remember(&next);
+        self.checkpoint_when_due(&next).await;
+        let name = self.location.name.clone();
+        on_worker(&self.location, move || snapshot_after(&name, base, &plan, next)).await.map(Commit::Done)
+    }
+}
+
+/// Rows of files that stay are moved; those of new files are read back from what was stored.
+fn snapshot_after<R: DeltaRecord>(
+    table: &str,
+    base: Snapshot<R, Backing>,
+    plan: &Plan,
+    next: Arc<TableState>,
+) -> Result<Snapshot<R, Backing>, Error> {
+    let mut rows = Vec::with_capacity(base.rows.len() + plan.inserted);
+    let mut old_rows = base.rows.into_iter();
+    for (file, removed) in base.backing.0.files.iter().zip(&plan.removed) {
+        let of_file = old_rows.by_ref().take(file.rows.num_rows());
+        if *removed { of_file.for_each(drop) } else { rows.extend(of_file) }
+    }
+    for batch in &plan.added {
+        rows.append(&mut next.layout.decode(table, batch)?);
+    }
+    Ok(Snapshot { table_id: next.table_id.clone(), version: next.version, rows, backing: Backing(next) })
+}
+
+/// Encoding and decoding many rows would hold up a thread of the async runtime.
+async fn on_worker<T: Send + 'static>(
+    location: &Location,
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|source| Err(crate::error::storage(&location.name, "work on", source)))
+}
+
+fn cannot_encode(table: &str, source: impl Into<Cause>) -> Error {
+    Error::Damaged {
+        path: table.to_owned(),
+        what: "its rows cannot be written as Parquet".into(),
+        source: Some(source.into()),
+    }
+}

@@ -1,0 +1,13 @@
+//! The Delta store against real files, damaged tables, a lying storage, a model, and Spark.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "helpers of tests may panic and take what is at hand"
+)]
+
+mod damage;
+mod model;
+mod spark;
+mod store;
+mod support;
