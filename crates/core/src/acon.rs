@@ -166,7 +166,12 @@ impl Report {
     }
 
     /// A text that is neither absent nor blank.
-    pub(crate) fn required_text(&mut self, map: &Map<String, Value>, prefix: &str, key: &str) -> Option<String> {
+    pub(crate) fn required_text(
+        &mut self,
+        map: &Map<String, Value>,
+        prefix: &str,
+        key: &str,
+    ) -> Option<String> {
         let path = format!("{prefix}{key}");
         match map.get(key) {
             None | Some(Value::Null) => self.error(path, "is required"),
@@ -178,7 +183,12 @@ impl Report {
     }
 
     /// A text; absent, null and blank are none.
-    pub(crate) fn optional_text(&mut self, map: &Map<String, Value>, prefix: &str, key: &str) -> Option<String> {
+    pub(crate) fn optional_text(
+        &mut self,
+        map: &Map<String, Value>,
+        prefix: &str,
+        key: &str,
+    ) -> Option<String> {
         match map.get(key) {
             None | Some(Value::Null) => None,
             Some(Value::String(text)) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
@@ -221,7 +231,10 @@ fn read(map: &Map<String, Value>, report: &mut Report) -> Option<Acon> {
     if let (Some(control), Some(sensor)) = (&control_table, &sensor_table)
         && control == sensor
     {
-        report.error("lakehouse_engine_sensor_db_table", "names the control table; give each table its own name");
+        report.error(
+            "lakehouse_engine_sensor_db_table",
+            "names the control table; give each table its own name",
+        );
     }
     Some(Acon {
         source: source?,
@@ -240,7 +253,8 @@ fn read_kind(map: &Map<String, Value>, report: &mut Report) -> Option<SourceKind
         return None;
     };
     if !kind.is_served() {
-        report.error("sensor_source", format!("`{kind}` cannot be looked at yet; kafka and trigger_file can"));
+        report
+            .error("sensor_source", format!("`{kind}` cannot be looked at yet; kafka and trigger_file can"));
         return None;
     }
     Some(kind)
@@ -277,7 +291,9 @@ fn read_token(map: &Map<String, Value>, report: &mut Report) -> Option<SecretRef
             "token",
             "a Databricks scope cannot hold the token that opens it; use env:NAME or file:PATH",
         ),
-        Ok(SecretRef::Literal(secret)) if secret.expose().is_empty() => report.error("token", "must not be empty"),
+        Ok(SecretRef::Literal(secret)) if secret.expose().is_empty() => {
+            report.error("token", "must not be empty")
+        }
         Ok(reference) => return Some(reference),
     }
     None
@@ -298,9 +314,8 @@ fn read_trigger_base(map: &Map<String, Value>, report: &mut Report) -> Option<So
 pub fn refuse_foreign_store(location: &str) -> Option<String> {
     let (scheme, _) = location.split_once(":/")?;
     let known_local = scheme.eq_ignore_ascii_case("file");
-    (!known_local).then(|| {
-        format!("`{scheme}:` locations cannot be reached yet; give a local path or a file:// URL")
-    })
+    (!known_local)
+        .then(|| format!("`{scheme}:` locations cannot be reached yet; give a local path or a file:// URL"))
 }
 
 #[cfg(test)]

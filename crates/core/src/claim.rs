@@ -235,9 +235,9 @@ pub fn claims_to_settle<'v>(view: &'v View<'_>) -> Vec<(&'v JobId, &'v Claim)> {
             let claim = view.open_claim(job).filter(|claim| claim.run_id().is_some())?;
             let marked = view.of_job(job).any(|sensor| {
                 let claimed = claim.rows.contains_key(sensor.row_id.as_str());
-                let processed = sensor.sensor.is_some_and(|index| {
-                    view.sensor[index].status.as_deref() == Some(PROCESSED_NEW_DATA)
-                });
+                let processed = sensor
+                    .sensor
+                    .is_some_and(|index| view.sensor[index].status.as_deref() == Some(PROCESSED_NEW_DATA));
                 claimed && (sensor.status == Status::Completed || processed)
             });
             marked.then_some((job, claim))

@@ -165,7 +165,10 @@ fn is_candidate(row: &Sensor) -> bool {
 }
 
 fn anchor<'a>(rows: &[&'a Sensor]) -> Option<&'a Sensor> {
-    rows.iter().copied().filter(|row| is_candidate(row)).min_by_key(|row| (Reverse(row.status_changed), &row.id))
+    rows.iter()
+        .copied()
+        .filter(|row| is_candidate(row))
+        .min_by_key(|row| (Reverse(row.status_changed), &row.id))
 }
 
 /// All rows of the job with news, paused ones too: the run reads their upstreams as well. News that others
@@ -238,7 +241,10 @@ impl fmt::Display for WaitReason {
                 Ok(())
             }
             Self::AnchorElsewhere { source, sensor_id } => {
-                write!(f, "its newest news is {source} `{sensor_id}`: started by the pass over {source}, or with --all")
+                write!(
+                    f,
+                    "its newest news is {source} `{sensor_id}`: started by the pass over {source}, or with --all"
+                )
             }
             Self::Running { run_id } => write!(f, "run {run_id} is in progress"),
             Self::RunningElsewhere => {

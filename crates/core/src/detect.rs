@@ -137,8 +137,7 @@ pub(crate) fn put(changes: &mut Changes<SensorRow>, sensor: &Sensor, row: Sensor
 /// Raises the news count of a row that others have fired, so that a claim can account for it.
 pub(crate) fn adopt_foreign_news(state: &mut SensorState) {
     if state.accounted.is_none() {
-        state.accounted =
-            Some(state.acquired.clone().map_or(Accounted::Nothing, Accounted::UpTo));
+        state.accounted = Some(state.acquired.clone().map_or(Accounted::Nothing, Accounted::UpTo));
     }
     state.news += 1;
     state.by_hand = false;
@@ -152,7 +151,10 @@ mod tests {
 
     fn ids(scene: &Scene, mode: Mode) -> Vec<String> {
         let view = scene.view();
-        questions(&view, SourceKind::TriggerFile, mode).iter().map(|q| view.sensors[q.sensor].id.clone()).collect()
+        questions(&view, SourceKind::TriggerFile, mode)
+            .iter()
+            .map(|q| view.sensors[q.sensor].id.clone())
+            .collect()
     }
 
     #[test]

@@ -78,7 +78,8 @@ pub enum FeedError {
 pub fn read(text: &str) -> Result<Feed, FeedError> {
     let records = csv_text::parse(text)?;
     let (header, records) = records.split_first().ok_or(FeedError::Empty)?;
-    let mut reader = RowReader { columns: columns(header)?, width: header.values.len(), ..RowReader::default() };
+    let mut reader =
+        RowReader { columns: columns(header)?, width: header.values.len(), ..RowReader::default() };
     reader.unknown_columns(header);
     let mut feed = Feed::default();
     for record in records {
@@ -242,7 +243,11 @@ impl RowReader {
         let line = record.line;
         if record.values.len() != self.width {
             let (has, wants) = (record.values.len(), self.width);
-            self.mistake(line, "", format!("has {has} values, the header {wants} columns; quote values with commas"));
+            self.mistake(
+                line,
+                "",
+                format!("has {has} values, the header {wants} columns; quote values with commas"),
+            );
             return None;
         }
         let value = |column: &'static str| -> Option<String> {
@@ -281,13 +286,19 @@ impl RowReader {
         match row.dependency_flag.as_deref() {
             Some("TRUE" | "FALSE") => {}
             Some(other) => {
-                self.mistake(line, "dependency_flag", format!("`{other}` must be TRUE (hard) or FALSE (soft)"));
+                self.mistake(
+                    line,
+                    "dependency_flag",
+                    format!("`{other}` must be TRUE (hard) or FALSE (soft)"),
+                );
             }
             None => self.warn(line, "dependency_flag", "is empty, which means FALSE (soft)"),
         }
         match row.sensor_read_type.as_deref().map(str::to_ascii_lowercase).as_deref() {
             None | Some("batch" | "streaming") => {}
-            Some(_) => self.warn(line, "sensor_read_type", "is neither batch nor streaming; it has no effect"),
+            Some(_) => {
+                self.warn(line, "sensor_read_type", "is neither batch nor streaming; it has no effect")
+            }
         }
         if row.preprocess_query.is_some() {
             let problem = "is not served yet: the row is kept, never looked at and never starts a job";
@@ -325,7 +336,11 @@ impl RowReader {
         };
         match source.map(|kind| (kind, asset_of(kind, id))) {
             Some((kind, Err(problem))) if problem.is_not_served() => {
-                self.warn(line, "sensor_source", format!("{kind} is not served yet: the row is kept and never looked at"));
+                self.warn(
+                    line,
+                    "sensor_source",
+                    format!("{kind} is not served yet: the row is kept and never looked at"),
+                );
             }
             Some((_, Err(problem))) => self.mistake(line, "sensor_id", problem.to_string()),
             _ => {}

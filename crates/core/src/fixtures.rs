@@ -92,8 +92,10 @@ impl Scene {
         let starts: Vec<Start> = self.decide().starts;
         let ids = TableIds { control: "c".into(), sensor: "s".into() };
         let domain = Domain::parse("dbc").unwrap();
-        let claims: Vec<_> =
-            starts.iter().map(|start| (start.job.clone(), new_claim(&ids, start, domain.clone(), now))).collect();
+        let claims: Vec<_> = starts
+            .iter()
+            .map(|start| (start.job.clone(), new_claim(&ids, start, domain.clone(), now)))
+            .collect();
         self.sensor = claim(&self.view(), &claims, now).apply(&self.sensor);
         claims.into_iter().map(|(job, claim)| (job, claim.token)).collect()
     }

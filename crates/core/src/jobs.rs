@@ -40,7 +40,8 @@ pub struct NoAnswer(pub String);
 /// The Jobs API of all workspaces that the ACONs name.
 pub trait Jobs: Send + Sync {
     /// Starts a run, or finds the one that the token has started. Retries within its own deadline.
-    fn run_now(&self, domain: &Domain, job: &JobId, token: &str) -> impl Future<Output = StartOutcome> + Send;
+    fn run_now(&self, domain: &Domain, job: &JobId, token: &str)
+    -> impl Future<Output = StartOutcome> + Send;
 
     /// One run.
     fn run(&self, domain: &Domain, run_id: i64) -> impl Future<Output = Result<Run, NoAnswer>> + Send;

@@ -268,7 +268,11 @@ impl Status {
 impl Dependency {
     /// Reads the column: `TRUE` in any case, with blanks around it, is hard; everything else is soft.
     pub fn of(text: Option<&str>) -> Self {
-        if text.is_some_and(|text| text.trim().eq_ignore_ascii_case("true")) { Self::Hard } else { Self::Soft }
+        if text.is_some_and(|text| text.trim().eq_ignore_ascii_case("true")) {
+            Self::Hard
+        } else {
+            Self::Soft
+        }
     }
 }
 
@@ -390,12 +394,15 @@ mod tests {
 
     #[test]
     fn two_ids_on_one_sensor_row_are_errors_of_both() {
-        let rows = [row("trigger_file", "a b", "7"), row("trigger_file", "a.b", "7"), row("kafka", "p: t", "7")];
+        let rows =
+            [row("trigger_file", "a b", "7"), row("trigger_file", "a.b", "7"), row("kafka", "p: t", "7")];
         let view = View::new(&rows, &[]);
         assert!(matches!(view.sensors[0].problem, Some(RowProblem::Collision { .. })));
         assert!(matches!(view.sensors[1].problem, Some(RowProblem::Collision { .. })));
         assert_eq!(view.sensors[2].problem, None);
-        assert!(view.sensors[1].problem.as_ref().unwrap().to_string().contains("trigger_file `a b` of job 7"));
+        assert!(
+            view.sensors[1].problem.as_ref().unwrap().to_string().contains("trigger_file `a b` of job 7")
+        );
     }
 
     #[test]
@@ -411,7 +418,8 @@ mod tests {
     fn rows_that_cannot_be_served_are_kept_with_their_reason() {
         let mut query = row("kafka", "p: t", "7");
         query.preprocess_query = Some("SELECT 1".into());
-        let rows = [query, row("sap_b4", "CHAIN", "8"), row("kafka", "t", "9"), row("trigger_file", "../x", "9")];
+        let rows =
+            [query, row("sap_b4", "CHAIN", "8"), row("kafka", "t", "9"), row("trigger_file", "../x", "9")];
         let view = View::new(&rows, &[]);
         let problems: Vec<_> = view.sensors.iter().map(|s| s.problem.clone().unwrap()).collect();
         assert_eq!(problems[0], RowProblem::QueryNotServed);

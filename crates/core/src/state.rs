@@ -129,7 +129,9 @@ impl Claim {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadState {
     /// Written by a newer version.
-    #[error("the sensor row's state has the format `{0}`, which this version does not know; upgrade heartbeat")]
+    #[error(
+        "the sensor row's state has the format `{0}`, which this version does not know; upgrade heartbeat"
+    )]
     Newer(String),
     /// Not what the format says.
     #[error("the sensor row's state is damaged ({0}); `upstream_value` was changed by somebody else")]
@@ -239,7 +241,8 @@ mod tests {
     }
 
     fn claimed_state() -> SensorState {
-        let mut state = SensorState { news: 2, news_done: 2, acquired: Some(position(40)), ..Default::default() };
+        let mut state =
+            SensorState { news: 2, news_done: 2, acquired: Some(position(40)), ..Default::default() };
         state.acquire(position(42), true);
         state.claim = Some(Claim {
             token: "00ff".into(),

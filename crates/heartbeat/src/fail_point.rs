@@ -31,7 +31,8 @@ pub fn reach(name: &str) {
     #[expect(clippy::disallowed_methods, reason = "a switch of tests, not a setting")]
     let wanted = std::env::var("HEARTBEAT_FAIL_POINT");
     if wanted.is_ok_and(|wanted| wanted == name) {
-        let killed = std::process::Command::new("kill").args(["-9", &std::process::id().to_string()]).status();
+        let killed =
+            std::process::Command::new("kill").args(["-9", &std::process::id().to_string()]).status();
         // Only without a `kill` command does the process get here; it must not go on either way.
         drop(killed);
         std::process::abort();

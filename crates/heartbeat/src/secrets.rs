@@ -33,7 +33,8 @@ pub enum SecretError {
 pub fn token(reference: &SecretRef) -> Result<Token, SecretError> {
     let text = match reference {
         SecretRef::Literal(secret) => return Ok(Token::parse(secret.expose())?),
-        SecretRef::Env(name) => {
+        SecretRef::Env(name) =>
+        {
             #[expect(clippy::disallowed_methods, reason = "this is the place that may")]
             std::env::var(name).map_err(|_| SecretError::NoVariable(name.clone()))?
         }

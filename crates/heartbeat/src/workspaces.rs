@@ -10,7 +10,8 @@ use heartbeat_core::jobs::{Jobs, NoAnswer, Run, RunState};
 use jiff::Timestamp;
 
 use crate::jobs::{
-    self, ClientError, JobsClient, RunFilter, RunId, RunNow, RunOutcome, RunPhase, Settings, StartError, Token,
+    self, ClientError, JobsClient, RunFilter, RunId, RunNow, RunOutcome, RunPhase, Settings, StartError,
+    Token,
 };
 
 /// A client per workspace.
@@ -30,7 +31,9 @@ impl Workspaces {
 
     fn client(&self, domain: &Domain) -> Result<&JobsClient, String> {
         self.clients.get(domain).ok_or_else(|| {
-            format!("the start was claimed for workspace {domain}, which no ACON of this pass names; add its ACON")
+            format!(
+                "the start was claimed for workspace {domain}, which no ACON of this pass names; add its ACON"
+            )
         })
     }
 }
@@ -52,7 +55,9 @@ impl Jobs for Workspaces {
                 tracing::warn!(%job, reason, "job not started");
                 match error {
                     StartError::Unknown { .. } => StartOutcome::Unknown(reason),
-                    StartError::Refused { .. } | StartError::NotStarted { .. } => StartOutcome::Refused(reason),
+                    StartError::Refused { .. } | StartError::NotStarted { .. } => {
+                        StartOutcome::Refused(reason)
+                    }
                 }
             }
         }

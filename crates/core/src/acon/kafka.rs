@@ -109,7 +109,8 @@ fn read_bootstrap(config: &Map<String, Value>, prefix: &str, report: &mut Report
         report.error(path, "must name at least one `host:port`");
         return None;
     }
-    let wrong: Vec<&str> = servers.iter().map(String::as_str).filter(|server| !is_host_port(server)).collect();
+    let wrong: Vec<&str> =
+        servers.iter().map(String::as_str).filter(|server| !is_host_port(server)).collect();
     if !wrong.is_empty() {
         report.error(path, format!("`{}` is not `host:port`", wrong.join("`, `")));
         return None;
@@ -119,7 +120,9 @@ fn read_bootstrap(config: &Map<String, Value>, prefix: &str, report: &mut Report
 
 fn is_host_port(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| {
-        !host.is_empty() && !host.contains(['/', ' ', '\'', '"']) && port.parse::<u16>().is_ok_and(|port| port > 0)
+        !host.is_empty()
+            && !host.contains(['/', ' ', '\'', '"'])
+            && port.parse::<u16>().is_ok_and(|port| port > 0)
     })
 }
 

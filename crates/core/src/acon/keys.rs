@@ -36,19 +36,64 @@ const fn without_effect(name: &'static str, doc: &'static str) -> KeyDoc {
 
 /// All keys of an ACON.
 pub const KEYS: [KeyDoc; 17] = [
-    used("sensor_source", "all", "Kind of upstream: `kafka` or `trigger_file`, in any case. The pass looks at the control table's rows of this kind."),
-    used("data_format", "all", "`kafka` for kafka; `cloudfiles` (or a file format) for trigger_file. Checked, otherwise without effect: nothing is read through Spark."),
-    used("heartbeat_sensor_db_table", "all", "Control table: `db.table` below the warehouse, a path, or a file:// URL."),
+    used(
+        "sensor_source",
+        "all",
+        "Kind of upstream: `kafka` or `trigger_file`, in any case. The pass looks at the control table's rows of this kind.",
+    ),
+    used(
+        "data_format",
+        "all",
+        "`kafka` for kafka; `cloudfiles` (or a file format) for trigger_file. Checked, otherwise without effect: nothing is read through Spark.",
+    ),
+    used(
+        "heartbeat_sensor_db_table",
+        "all",
+        "Control table: `db.table` below the warehouse, a path, or a file:// URL.",
+    ),
     used("lakehouse_engine_sensor_db_table", "all", "Sensor table, named as the control table is."),
-    used("domain", "all", "Databricks workspace of the jobs: a host, or a URL (http:// for this machine only)."),
-    used("token", "all", "Token for the Jobs API: the token itself, or `env:NAME`, `file:PATH`, `literal:TEXT`. Never printed."),
-    used("kafka_configs", "kafka", "Mapping of product (the part of `sensor_id` before the colon) to its cluster."),
-    used("base_trigger_file_location", "trigger_file", "Folder that holds one folder per `sensor_id`: a local path or file:// URL."),
-    used("kafka_options", "", "Ours; the original ignores it. `isolation.level`: `read_uncommitted` (default, as the original) or `read_committed`."),
-    used("poll_interval", "", "Ours; the original ignores it. Period of `heartbeat run`, such as `1s`; checked here, used by the daemon only."),
-    without_effect("kafka_secret_scope", "Databricks secret scope with the stores' passwords. Without effect while only PLAINTEXT brokers are served: there is no store to open."),
-    without_effect("base_checkpoint_location", "Spark's checkpoints in the original. Positions are kept in the sensor table instead."),
-    without_effect("schema_dict", "Schema of the trigger files in the original. The files are not parsed: a new file is news."),
+    used(
+        "domain",
+        "all",
+        "Databricks workspace of the jobs: a host, or a URL (http:// for this machine only).",
+    ),
+    used(
+        "token",
+        "all",
+        "Token for the Jobs API: the token itself, or `env:NAME`, `file:PATH`, `literal:TEXT`. Never printed.",
+    ),
+    used(
+        "kafka_configs",
+        "kafka",
+        "Mapping of product (the part of `sensor_id` before the colon) to its cluster.",
+    ),
+    used(
+        "base_trigger_file_location",
+        "trigger_file",
+        "Folder that holds one folder per `sensor_id`: a local path or file:// URL.",
+    ),
+    used(
+        "kafka_options",
+        "",
+        "Ours; the original ignores it. `isolation.level`: `read_uncommitted` (default, as the original) or `read_committed`.",
+    ),
+    used(
+        "poll_interval",
+        "",
+        "Ours; the original ignores it. Period of `heartbeat run`, such as `1s`; checked here, used by the daemon only.",
+    ),
+    without_effect(
+        "kafka_secret_scope",
+        "Databricks secret scope with the stores' passwords. Without effect while only PLAINTEXT brokers are served: there is no store to open.",
+    ),
+    without_effect(
+        "base_checkpoint_location",
+        "Spark's checkpoints in the original. Positions are kept in the sensor table instead.",
+    ),
+    without_effect(
+        "schema_dict",
+        "Schema of the trigger files in the original. The files are not parsed: a new file is news.",
+    ),
     without_effect("options", "Reader options in the original (`readChangeFeed`, `cloudFiles.format`)."),
     without_effect("jdbc_db_table", "SAP log-chain table; for sources that are not served yet."),
     without_effect("collect_engine_usage", "Usage statistics of the original's engine."),
@@ -58,10 +103,20 @@ pub const KEYS: [KeyDoc; 17] = [
 /// Keys of one product in `kafka_configs`.
 pub const PRODUCT_KEYS: [KeyDoc; 5] = [
     used("kafka_bootstrap_servers_list", "kafka", "`host:port,host:port`, or a list of `host:port`."),
-    used("kafka_ssl_truststore_location", "", "Must be empty or null, which means PLAINTEXT: a store cannot be opened yet, and a store that cannot be used is an error, never plaintext."),
-    without_effect("truststore_pwd_secret_key", "Key of the truststore's password; without effect while there is no store."),
+    used(
+        "kafka_ssl_truststore_location",
+        "",
+        "Must be empty or null, which means PLAINTEXT: a store cannot be opened yet, and a store that cannot be used is an error, never plaintext.",
+    ),
+    without_effect(
+        "truststore_pwd_secret_key",
+        "Key of the truststore's password; without effect while there is no store.",
+    ),
     used("kafka_ssl_keystore_location", "", "As `kafka_ssl_truststore_location`."),
-    without_effect("keystore_pwd_secret_key", "Key of the keystore's password; without effect while there is no store."),
+    without_effect(
+        "keystore_pwd_secret_key",
+        "Key of the keystore's password; without effect while there is no store.",
+    ),
 ];
 
 /// Warns about each key that is not in `known`, with the nearest known one.

@@ -52,7 +52,10 @@ fn every_mistake_is_reported_at_once_with_its_path() {
     document.as_object_mut().unwrap().remove("heartbeat_sensor_db_table");
     let found = problems(&document).join("\n");
     for path in [
-        "domain:", "token: must be a text, not a number", "options:", "heartbeat_sensor_db_table: is required",
+        "domain:",
+        "token: must be a text, not a number",
+        "options:",
+        "heartbeat_sensor_db_table: is required",
         "kafka_configs.my_product.kafka_ssl_truststore_location:",
         "kafka_configs.other.kafka_bootstrap_servers_list: `nohost` is not",
     ] {

@@ -24,7 +24,10 @@ fn token_is_fixed_for_ever() {
         attempt: 1,
     };
     let token = token(&ids(), &start);
-    assert_eq!(token, "7508acbf0ae8138d57241b95f2a1715d48af2e1f9c2a04908a74b4f03fc2cf4d", "changing this starts every claimed job a second time");
+    assert_eq!(
+        token, "7508acbf0ae8138d57241b95f2a1715d48af2e1f9c2a04908a74b4f03fc2cf4d",
+        "changing this starts every claimed job a second time"
+    );
 }
 
 #[test]
@@ -55,7 +58,9 @@ fn one_round_of_the_lifecycle() {
     assert_eq!(scene.complete("7"), Completion::Claimed);
     assert_eq!(scene.statuses(), [COMPLETED, COMPLETED]);
     let states: Vec<_> = scene.view().sensors.iter().map(|s| s.state.clone()).collect();
-    assert!(states.iter().all(|state| !state.has_news() && state.claim.as_ref().unwrap().run_id() == Some(11)));
+    assert!(
+        states.iter().all(|state| !state.has_news() && state.claim.as_ref().unwrap().run_id() == Some(11))
+    );
 }
 
 #[test]

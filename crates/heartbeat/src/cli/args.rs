@@ -8,8 +8,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Starts Databricks jobs when their upstreams have news.
 #[derive(Debug, Parser)]
 #[command(name = "heartbeat", version, max_term_width = 100, propagate_version = true)]
-#[command(after_help = "Exit status: 0 all went well; 1 something to mend, also when a single sensor or start \
-failed after all the others ran; 2 unexpected.\n\nSee it at work, with nothing to install: heartbeat demo")]
+#[command(
+    after_help = "Exit status: 0 all went well; 1 something to mend, also when a single sensor or start \
+failed after all the others ran; 2 unexpected.\n\nSee it at work, with nothing to install: heartbeat demo"
+)]
 pub struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -21,7 +23,13 @@ pub struct Cli {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
     /// Where tables named `db.table` lie, as `<warehouse>/db.db/table`.
-    #[arg(long, global = true, env = "HEARTBEAT_WAREHOUSE", default_value = "./warehouse", value_name = "DIR|URL")]
+    #[arg(
+        long,
+        global = true,
+        env = "HEARTBEAT_WAREHOUSE",
+        default_value = "./warehouse",
+        value_name = "DIR|URL"
+    )]
     pub(crate) warehouse: String,
     /// How data is printed on stdout.
     #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
@@ -47,31 +55,41 @@ pub(crate) enum Format {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Creates the control and the sensor table.
-    #[command(after_help = "Example:\n  heartbeat init --control-table my_database.heartbeat_sensor \\\n    \
-        --sensor-table my_database.lakehouse_engine_sensors")]
+    #[command(
+        after_help = "Example:\n  heartbeat init --control-table my_database.heartbeat_sensor \\\n    \
+        --sensor-table my_database.lakehouse_engine_sensors"
+    )]
     Init(Tables),
     /// Brings the control table to what a CSV says: inserts, updates, deletes, in one commit.
-    #[command(after_help = "Every row is validated before anything is written. Run-time columns are kept.\n\nExamples:\n  \
+    #[command(
+        after_help = "Every row is validated before anything is written. Run-time columns are kept.\n\nExamples:\n  \
         heartbeat feed --csv sensors.csv --control-table my_database.heartbeat_sensor --dry-run\n  \
-        heartbeat feed --csv sensors.csv --control-table my_database.heartbeat_sensor")]
+        heartbeat feed --csv sensors.csv --control-table my_database.heartbeat_sensor"
+    )]
     Feed(Feed),
     /// One detection pass: which sensors have news?
     #[command(after_help = "Examples:\n  heartbeat check --acon kafka.yaml\n  \
         heartbeat check --acon kafka.yaml trigger_files.json --output json")]
     Check(Check),
     /// One decision and start pass: which jobs may start, and starts them.
-    #[command(after_help = "A job is started by the pass over the source of its newest news; --all starts it whatever \
+    #[command(
+        after_help = "A job is started by the pass over the source of its newest news; --all starts it whatever \
         that source is.\n\nExamples:\n  heartbeat trigger --acon kafka.yaml --dry-run\n  \
-        heartbeat trigger --acon kafka.yaml trigger_files.yaml")]
+        heartbeat trigger --acon kafka.yaml trigger_files.yaml"
+    )]
     Trigger(Trigger),
     /// A job's last task: its news is processed, its sources are watched again.
-    #[command(after_help = "Example, as the last task of a Databricks job:\n  heartbeat complete --job-id {{job.id}} \
+    #[command(
+        after_help = "Example, as the last task of a Databricks job:\n  heartbeat complete --job-id {{job.id}} \
         --run-id {{job.run_id}} \\\n    --control-table my_database.heartbeat_sensor --sensor-table \
-        my_database.lakehouse_engine_sensors")]
+        my_database.lakehouse_engine_sensors"
+    )]
     Complete(Complete),
     /// The control table, with the reason of every row.
-    #[command(after_help = "Example:\n  heartbeat status --control-table my_database.heartbeat_sensor \\\n    \
-        --sensor-table my_database.lakehouse_engine_sensors")]
+    #[command(
+        after_help = "Example:\n  heartbeat status --control-table my_database.heartbeat_sensor \\\n    \
+        --sensor-table my_database.lakehouse_engine_sensors"
+    )]
     Status(Status),
     /// Every mistake in ACONs at once, each with its key path. No I/O beyond reading the files.
     #[command(after_help = "Example:\n  heartbeat validate --acon kafka.yaml trigger_files.json")]
@@ -80,14 +98,18 @@ pub(crate) enum Command {
     #[command(subcommand)]
     TriggerFile(TriggerFile),
     /// A local stand-in for the Databricks Jobs API; a job can run a shell command.
-    #[command(after_help = "Example:\n  heartbeat jobs-api --listen 127.0.0.1:8900 --jobs jobs.yaml\n\njobs.yaml:\n  \
-        jobs:\n    \"7\":\n      command: echo run $HEARTBEAT_RUN_ID of job $HEARTBEAT_JOB_ID")]
+    #[command(
+        after_help = "Example:\n  heartbeat jobs-api --listen 127.0.0.1:8900 --jobs jobs.yaml\n\njobs.yaml:\n  \
+        jobs:\n    \"7\":\n      command: echo run $HEARTBEAT_RUN_ID of job $HEARTBEAT_JOB_ID"
+    )]
     JobsApi(JobsApi),
     /// The whole thing on this machine, nothing to install.
     #[command(after_help = "Example:\n  heartbeat demo --dir /tmp/heartbeat-demo")]
     Demo(Demo),
     /// Prints shell completions.
-    #[command(after_help = "Example:\n  heartbeat completions bash > ~/.local/share/bash-completion/completions/heartbeat")]
+    #[command(
+        after_help = "Example:\n  heartbeat completions bash > ~/.local/share/bash-completion/completions/heartbeat"
+    )]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
@@ -178,7 +200,9 @@ pub(crate) struct Status {
 #[derive(Debug, Subcommand)]
 pub(crate) enum TriggerFile {
     /// Writes `<base>/<id>/<id>_YYYYmmdd_HHMMSS.txt` with the body `Success`.
-    #[command(after_help = "Example:\n  heartbeat trigger-file create --base /mnt/triggers --sensor-id my_trigger")]
+    #[command(
+        after_help = "Example:\n  heartbeat trigger-file create --base /mnt/triggers --sensor-id my_trigger"
+    )]
     Create {
         /// `base_trigger_file_location`: a local path or a file:// URL.
         #[arg(long, value_name = "URL")]

@@ -17,7 +17,9 @@ pub(super) async fn run(session: &Session, args: &args::Complete) -> Result<Outc
         Completion::UnknownJob => ("unknown_job", "is not in the control table; nothing to do"),
         Completion::Claimed => ("completed", "completed; its sources are watched again"),
         Completion::DoneBefore => ("completed_before", "was completed before"),
-        Completion::ByHand => ("completed_by_hand", "completed; it was run by hand, all news so far is accounted for"),
+        Completion::ByHand => {
+            ("completed_by_hand", "completed; it was run by hand, all news so far is accounted for")
+        }
     };
     let document = json!({"job_id": job, "outcome": code});
     session.printer.data(&document, || format!("job {job} {words}\n"))?;

@@ -14,7 +14,10 @@ use crate::sources::trigger_file::local_path;
 pub(super) async fn run(session: &Session, args: &args::Feed) -> Result<Outcome> {
     let feed = load(session, &args.csv)?;
     if feed.rows.is_empty() && !args.allow_empty {
-        bail!("{}: has no rows, which would delete every row of the table; --allow-empty if that is meant", args.csv);
+        bail!(
+            "{}: has no rows, which would delete every row of the table; --allow-empty if that is meant",
+            args.csv
+        );
     }
     let table = DeltaTable::<ControlRow>::new(&table_url(&session.locate(&args.control_table)?)?)?;
     let diff = apply(session, &table, &feed, args.dry_run).await?;
@@ -46,7 +49,12 @@ fn load(session: &Session, csv: &str) -> Result<Feed> {
     }
 }
 
-async fn apply(session: &Session, table: &DeltaTable<ControlRow>, feed: &Feed, dry_run: bool) -> Result<Diff> {
+async fn apply(
+    session: &Session,
+    table: &DeltaTable<ControlRow>,
+    feed: &Feed,
+    dry_run: bool,
+) -> Result<Diff> {
     let progress = session.progress("feeding the control table");
     loop {
         let base = table.load().await?;
@@ -67,7 +75,8 @@ async fn apply(session: &Session, table: &DeltaTable<ControlRow>, feed: &Feed, d
 
 fn document(diff: &Diff, feed: &Feed, dry_run: bool) -> Value {
     let key = |(sensor_id, job): &Key| json!({"sensor_id": sensor_id, "trigger_job_id": job});
-    let change = |change: &ColumnChange| json!({"column": change.column, "from": change.from, "to": change.to});
+    let change =
+        |change: &ColumnChange| json!({"column": change.column, "from": change.from, "to": change.to});
     json!({
         "dry_run": dry_run,
         "inserted": diff.inserted.iter().map(key).collect::<Vec<_>>(),
@@ -89,7 +98,8 @@ fn text(diff: &Diff, dry_run: bool) -> String {
         line('+', key, "");
     }
     for (key, changes) in &diff.updated {
-        let shown = |value: &Option<String>| value.as_deref().map_or("null".to_owned(), |text| format!("`{text}`"));
+        let shown =
+            |value: &Option<String>| value.as_deref().map_or("null".to_owned(), |text| format!("`{text}`"));
         let changes: Vec<String> = changes
             .iter()
             .map(|change| format!("{} {} -> {}", change.column, shown(&change.from), shown(&change.to)))
@@ -102,5 +112,7 @@ fn text(diff: &Diff, dry_run: bool) -> String {
     let (inserted, updated, deleted) = (diff.inserted.len(), diff.updated.len(), diff.deleted.len());
     let verb = if dry_run { "would be" } else { "were" };
     let unchanged = diff.unchanged;
-    text + &format!("{inserted} rows {verb} inserted, {updated} updated, {deleted} deleted; {unchanged} stay as they are\n")
+    text + &format!(
+        "{inserted} rows {verb} inserted, {updated} updated, {deleted} deleted; {unchanged} stay as they are\n"
+    )
 }

@@ -69,7 +69,8 @@ pub fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(run(&session, cli))));
+    let outcome =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(run(&session, cli))));
     // A folder on a mount that hangs must not keep the process.
     runtime.shutdown_timeout(Duration::from_millis(100));
     match outcome {

@@ -73,13 +73,18 @@ fn job_reasons(decision: Decision, claims_known: bool) -> HashMap<JobId, JobReas
         (start.job, JobReason { text, no_news: false })
     });
     let adoptions = decision.adoptions.into_iter().map(|adoption| {
-        let text = format!("start claimed at {:.0}, run not known yet: the next trigger asks again", adoption.claim.at);
+        let text = format!(
+            "start claimed at {:.0}, run not known yet: the next trigger asks again",
+            adoption.claim.at
+        );
         (adoption.job, JobReason { text, no_news: false })
     });
     let waiting = decision.waiting.into_iter().map(|(job, reason)| {
         let text = match &reason {
             // Without the sensor table nobody knows who started it.
-            WaitReason::RunningElsewhere if !claims_known => "in progress: waits for its completion".to_owned(),
+            WaitReason::RunningElsewhere if !claims_known => {
+                "in progress: waits for its completion".to_owned()
+            }
             other => other.to_string(),
         };
         (job, JobReason { text, no_news: reason == WaitReason::NoNews })

@@ -52,9 +52,7 @@ fn domain_of(acons: &[Acon], kind: SourceKind) -> Domain {
 }
 
 fn waiting_document(waiting: &[(JobId, WaitReason)]) -> Value {
-    let entry = |(job, reason): &(JobId, WaitReason)| {
-        json!({"job_id": job, "reason": reason.to_string(), "code": reason.code()})
-    };
+    let entry = |(job, reason): &(JobId, WaitReason)| json!({"job_id": job, "reason": reason.to_string(), "code": reason.code()});
     waiting.iter().map(entry).collect()
 }
 
@@ -69,14 +67,19 @@ fn document(report: &TriggerReport) -> Value {
 }
 
 fn text(report: &TriggerReport) -> String {
-    let started = report
-        .started
+    let started = report.started.iter().map(|started| {
+        vec![started.job.to_string(), "started".to_owned(), format!("run {}", started.run_id)]
+    });
+    let failed = report
+        .failed
         .iter()
-        .map(|started| vec![started.job.to_string(), "started".to_owned(), format!("run {}", started.run_id)]);
-    let failed =
-        report.failed.iter().map(|failed| vec![failed.job.to_string(), "failed".to_owned(), failed.reason.clone()]);
-    let summary =
-        format!("{} jobs started, {} failed, {} wait", report.started.len(), report.failed.len(), report.waiting.len());
+        .map(|failed| vec![failed.job.to_string(), "failed".to_owned(), failed.reason.clone()]);
+    let summary = format!(
+        "{} jobs started, {} failed, {} wait",
+        report.started.len(),
+        report.failed.len(),
+        report.waiting.len()
+    );
     listing(started.chain(failed).collect(), &report.waiting, &summary)
 }
 
@@ -85,7 +88,8 @@ fn listing(mut rows: Vec<Vec<String>>, waiting: &[(JobId, WaitReason)], summary:
     let without_news = waiting.iter().filter(|(_, reason)| *reason == WaitReason::NoNews).count();
     let telling = waiting.iter().filter(|(_, reason)| *reason != WaitReason::NoNews);
     rows.extend(telling.map(|(job, reason)| vec![job.to_string(), "waits".to_owned(), reason.to_string()]));
-    let quiet = if without_news > 0 { format!(", {without_news} of them without news") } else { String::new() };
+    let quiet =
+        if without_news > 0 { format!(", {without_news} of them without news") } else { String::new() };
     let table = if rows.is_empty() { String::new() } else { output::table(&["job", "", "reason"], &rows) };
     format!("{table}{summary}{quiet}\n")
 }

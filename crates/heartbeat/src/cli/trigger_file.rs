@@ -30,13 +30,15 @@ pub(super) fn write(base: &str, sensor_id: &str, now: Timestamp) -> Result<Url> 
         bail!("--sensor-id: {problem}");
     }
     let folder = std::path::absolute(local_path(base))?.join(sensor_id);
-    std::fs::create_dir_all(&folder).with_context(|| format!("folder `{}` cannot be made", folder.display()))?;
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("folder `{}` cannot be made", folder.display()))?;
     // A second file in one second gets the next free second: the name is the documented one and never reused.
     for second in 0..60 {
         let stamp = (now + jiff::SignedDuration::from_secs(second)).strftime("%Y%m%d_%H%M%S");
         let path = folder.join(format!("{sensor_id}_{stamp}.txt"));
         if put_if_absent(&folder, &path)? {
-            return Url::from_file_path(&path).map_err(|()| anyhow::anyhow!("`{}` is no path", path.display()));
+            return Url::from_file_path(&path)
+                .map_err(|()| anyhow::anyhow!("`{}` is no path", path.display()));
         }
     }
     bail!("60 trigger files of the coming minute are there already in `{}`", folder.display())

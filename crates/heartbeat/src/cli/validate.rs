@@ -14,7 +14,9 @@ pub(super) fn run(session: &Session, args: &Acons) -> Result<Outcome> {
     let mut valid = true;
     for AconFile { path, reading } in read_all(&args.acon) {
         let (errors, warnings) = match reading {
-            Err(error) => (vec![Finding { path: "(document)".to_owned(), problem: format!("{error:#}") }], Vec::new()),
+            Err(error) => {
+                (vec![Finding { path: "(document)".to_owned(), problem: format!("{error:#}") }], Vec::new())
+            }
             Ok(reading) => (reading.result.err().unwrap_or_default(), reading.warnings),
         };
         let name = path.display();

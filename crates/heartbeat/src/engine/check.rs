@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use heartbeat_core::acon::SourceKind;
 use heartbeat_core::detect::{Cursor, Mode, Question, Seen, acquire, questions};
 use heartbeat_core::position::{Manifest, Position};
+use heartbeat_core::row::{ControlRow, SensorRow};
 use heartbeat_core::sensor::{Sensor, View};
 use heartbeat_core::source::{Ask, Finding, Since, Source};
 use heartbeat_core::state::{LARGEST_INLINE_POSITION, StoredPosition};
 use heartbeat_core::table::{Blobs, Table};
-use heartbeat_core::row::{ControlRow, SensorRow};
 
 use super::{Clock, Engine, EngineError, ROUNDS, store};
 use crate::fail_point;
@@ -115,11 +115,17 @@ where
             let sensor = &view.sensors[index];
             match answer {
                 Err(error) => {
-                    tracing::warn!(sensor_id = sensor.id, error = chain(&error), "row could not be looked at");
+                    tracing::warn!(
+                        sensor_id = sensor.id,
+                        error = chain(&error),
+                        "row could not be looked at"
+                    );
                     report.looked_at.push(looked(sensor, None, Some(chain(&error))));
                 }
                 Ok(Finding { position, news, remarks }) => {
-                    report.warnings.extend(remarks.into_iter().map(|remark| format!("`{}`: {remark}", sensor.id)));
+                    report
+                        .warnings
+                        .extend(remarks.into_iter().map(|remark| format!("`{}`: {remark}", sensor.id)));
                     let has_news = news.as_ref().is_some_and(|manifest| !manifest.is_empty());
                     let position = self.stored(position).await?;
                     seen.push(Seen { sensor: index, position, news: has_news });
@@ -127,9 +133,9 @@ where
                 }
             }
         }
-        report.looked_at.sort_by(|a, b| {
-            (&a.sensor_id, &a.trigger_job_id).cmp(&(&b.sensor_id, &b.trigger_job_id))
-        });
+        report
+            .looked_at
+            .sort_by(|a, b| (&a.sensor_id, &a.trigger_job_id).cmp(&(&b.sensor_id, &b.trigger_job_id)));
         Ok((report, seen))
     }
 
@@ -180,9 +186,15 @@ fn problems(view: &View<'_>, kind: SourceKind) -> Vec<Looked> {
 }
 
 fn remarks_on_rows(view: &View<'_>, kind: SourceKind) -> Vec<String> {
-    let duplicates = view.duplicates.iter().map(|index| &view.sensors[*index]).filter(|row| row.source == kind);
+    let duplicates =
+        view.duplicates.iter().map(|index| &view.sensors[*index]).filter(|row| row.source == kind);
     duplicates
-        .map(|row| format!("`{}` of job {} stands in the control table more than once; it counts once", row.id, row.job))
+        .map(|row| {
+            format!(
+                "`{}` of job {} stands in the control table more than once; it counts once",
+                row.id, row.job
+            )
+        })
         .collect()
 }
 

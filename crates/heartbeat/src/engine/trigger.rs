@@ -80,7 +80,8 @@ where
     /// What a pass would do now. Nothing is written or called.
     pub async fn plan(&self, selection: &Selection, clock: &impl Clock) -> Result<Decision, EngineError> {
         let loaded = self.load().await?;
-        let control = heartbeat_core::project::project(&loaded.view(), clock.now()).apply(&loaded.control.rows);
+        let control =
+            heartbeat_core::project::project(&loaded.view(), clock.now()).apply(&loaded.control.rows);
         let view = heartbeat_core::sensor::View::new(&control, &loaded.sensor.rows);
         Ok(decide(&view, selection, clock.now()))
     }
@@ -106,7 +107,9 @@ where
         for Call { job, claim, .. } in calls {
             match outcomes.get(&claim.token) {
                 Some(StartOutcome::Accepted(run_id)) => report.started.push(Started { job, run_id: *run_id }),
-                Some(StartOutcome::Refused(reason)) => report.failed.push(Failed { job, reason: reason.clone() }),
+                Some(StartOutcome::Refused(reason)) => {
+                    report.failed.push(Failed { job, reason: reason.clone() })
+                }
                 Some(StartOutcome::Unknown(why)) => report.failed.push(Failed {
                     job,
                     reason: format!("{why}; the next pass asks again with the same token"),
@@ -133,10 +136,13 @@ where
             let now = clock.now();
             let view = loaded.view();
             let Decision { starts, adoptions, waiting } = decide(&view, selection, now);
-            let ids = TableIds { control: loaded.control.table_id.clone(), sensor: loaded.sensor.table_id.clone() };
+            let ids =
+                TableIds { control: loaded.control.table_id.clone(), sensor: loaded.sensor.table_id.clone() };
             let claims: Vec<(JobId, Claim)> = starts
                 .iter()
-                .map(|start: &Start| (start.job.clone(), new_claim(&ids, start, domain_of(start.source), now)))
+                .map(|start: &Start| {
+                    (start.job.clone(), new_claim(&ids, start, domain_of(start.source), now))
+                })
                 .collect();
             let changes = claim(&view, &claims, now);
             if !changes.is_empty() {
@@ -148,12 +154,10 @@ where
             }
             report.waiting = waiting;
             let fresh = claims.into_iter().map(|(job, claim)| Call { job, claim, origin: Origin::Fresh });
-            let adopted = adoptions
-                .into_iter()
-                .map(|Adoption { job, claim, in_doubt }| {
-                    let origin = if in_doubt { Origin::InDoubt } else { Origin::Adopted };
-                    Call { job, claim, origin }
-                });
+            let adopted = adoptions.into_iter().map(|Adoption { job, claim, in_doubt }| {
+                let origin = if in_doubt { Origin::InDoubt } else { Origin::Adopted };
+                Call { job, claim, origin }
+            });
             let calls = fresh.chain(adopted).collect();
             return Ok((loaded, calls));
         }
@@ -185,7 +189,9 @@ where
                     name_of(job)
                 )),
                 Err(no_answer) => {
-                    report.warnings.push(format!("run {run_id} of {} cannot be asked: {no_answer}", name_of(job)));
+                    report
+                        .warnings
+                        .push(format!("run {run_id} of {} cannot be asked: {no_answer}", name_of(job)));
                 }
             }
         }
@@ -248,7 +254,9 @@ async fn resolve_doubt(jobs: &impl Jobs, job: &JobId, claim: &Claim) -> StartOut
     let since = claim.at.checked_sub(CLOCK_SKEW).unwrap_or(Timestamp::MIN);
     let runs = match jobs.runs_since(&claim.domain, job, since).await {
         Ok(runs) => runs,
-        Err(no_answer) => return StartOutcome::Unknown(format!("whether a run exists is in doubt: {no_answer}")),
+        Err(no_answer) => {
+            return StartOutcome::Unknown(format!("whether a run exists is in doubt: {no_answer}"));
+        }
     };
     let Some(first) = runs.first() else {
         return jobs.run_now(&claim.domain, job, &claim.token).await;

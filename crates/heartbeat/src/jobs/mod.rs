@@ -22,7 +22,6 @@ use jiff::Timestamp;
 use reqwest::Client;
 
 pub use self::answer::{Answer, Shape};
-pub use heartbeat_core::domain::{BadDomain, Domain};
 pub use self::error::{ApiError, Refusal, StartError, Trouble};
 pub use self::limit::Limiter;
 pub use self::retry::{Backoff, Class, Seen, Verdict, classify, next_wait, retry_after};
@@ -30,6 +29,7 @@ pub use self::run::{Run, RunId, RunOutcome};
 pub use self::settings::Settings;
 pub use self::token::{Token, TokenError};
 use self::transport::{Call, Ended, exchange};
+pub use heartbeat_core::domain::{BadDomain, Domain};
 
 /// Most pages that one list call follows: 1,000 runs.
 const MOST_PAGES: u32 = 40;

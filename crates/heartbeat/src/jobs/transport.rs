@@ -7,8 +7,8 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, RETRY_AFT
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use tokio::time::Instant;
 
-use super::answer::Answer;
 use super::Domain;
+use super::answer::Answer;
 use super::error::Trouble;
 use super::limit::Limiter;
 use super::retry::{Class, Seen, Verdict, classify, next_wait, retry_after};

@@ -64,7 +64,9 @@ impl TriggerFileSource {
 
 fn answer(base: &Path, ask: &Ask, deadline: Instant) -> Result<Finding, SourceError> {
     let Asset::Folder { name } = &ask.asset else {
-        return Err(SourceError::Misconfigured { problem: "a Kafka topic is not a trigger folder".to_owned() });
+        return Err(SourceError::Misconfigured {
+            problem: "a Kafka topic is not a trigger folder".to_owned(),
+        });
     };
     let folder = base.join(name);
     if Instant::now() >= deadline {

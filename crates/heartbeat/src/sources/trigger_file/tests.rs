@@ -66,7 +66,9 @@ fn every_new_path_is_news_once_however_it_sorts() {
 fn empty_file_is_news_and_carries_its_size() {
     let folder = Folder::new();
     fs::write(folder.base.path().join("my_trigger/a.txt"), "").unwrap();
-    let Some(Manifest::Files(files)) = folder.look(Since::Beginning).unwrap().news else { panic!("news expected") };
+    let Some(Manifest::Files(files)) = folder.look(Since::Beginning).unwrap().news else {
+        panic!("news expected")
+    };
     assert_eq!(files[0].size, 0);
     assert!(files[0].modified.is_some());
 }
@@ -129,7 +131,10 @@ fn missing_folder_and_file_in_its_place_are_errors_of_the_row() {
     let folder = Folder::new();
     folder.put("a.txt");
     assert!(matches!(folder.look_at("other", Since::Beginning), Err(SourceError::NotFound { .. })));
-    assert!(matches!(folder.look_at("my_trigger/a.txt", Since::Beginning), Err(SourceError::NotFound { .. })));
+    assert!(matches!(
+        folder.look_at("my_trigger/a.txt", Since::Beginning),
+        Err(SourceError::NotFound { .. })
+    ));
 }
 
 #[test]
