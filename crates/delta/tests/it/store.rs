@@ -191,8 +191,7 @@ async fn changes_that_do_not_fit_their_snapshot_are_refused() {
 async fn a_one_row_commit_to_fifty_thousand_rows_is_small() {
     // About what a position with its digest looks like, and does not compress well.
     let value = |id: u64| {
-        let noise: Vec<String> =
-            (0..8).map(|part| format!("{:016x}", (id + part).wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+        let noise: Vec<String> = (0..8).map(|part| format!("{:016x}", mixed(id * 8 + part))).collect();
         let noise = noise.concat();
         format!("{{\"v\":1,\"accounted\":\"{noise}\",\"acquired\":{id}}}")
     };
@@ -362,6 +361,14 @@ async fn an_append_only_table_is_read_but_not_written() {
     assert!(matches!(error, Error::Unsupported { access: Access::Write, .. }), "{error}");
     assert!(error.to_string().contains("delta.appendOnly"), "{error}");
     assert!(table.table.ensure_writable().await.is_err());
+}
+
+/// Numbers without a pattern that a compressor would find (splitmix64).
+fn mixed(number: u64) -> u64 {
+    let mut mixed = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 fn live_files(table: &TestTable<SensorRow>) -> usize {
