@@ -15,14 +15,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use heartbeat::broker::Broker;
 use heartbeat::jobs_api::{StandIn, StandInConfig};
 use heartbeat_core::row::{ControlRow, SensorRow};
 use heartbeat_core::table::{Changes, Commit, Table};
 use heartbeat_delta::DeltaTable;
+use kafka_protocol::records::Compression;
 use tempfile::TempDir;
 use url::Url;
+
+#[path = "../tests/it/support/mod.rs"]
+#[allow(dead_code, reason = "shared with the tests, which use more of it")]
+mod support;
 
 const CONTROL: &str = "bench.control";
 const SENSOR: &str = "bench.sensor";
@@ -155,15 +159,14 @@ async fn idle_kafka() {
         Some(address) => (address.clone(), "real"),
         None => (embedded.bootstrap(), "embedded"),
     };
-    // Topics on a real broker are made by `scripts/bench` before.
-    if real.is_none() {
-        for number in 0..50 {
-            let topic = format!("bench-{number}");
-            embedded.create_topic(&topic, 3).unwrap();
-            embedded.append(&topic, 0, &[Bytes::from_static(b"x")]).unwrap();
-        }
+    let run = std::process::id();
+    let topics: Vec<String> = (0..50).map(|number| format!("bench-{run}-{number}")).collect();
+    let client = support::kafka::Client::connect(&bootstrap).await;
+    client.create_topics(&topics, 3, &[]).await;
+    for topic in &topics {
+        client.produce(topic, 0, &[(None, Some("x"), 0)], Compression::None).await;
     }
-    bench.feed(&rows("kafka", |number| format!("p: bench-{number}"), 50));
+    bench.feed(&rows("kafka", |number| format!("p: {}", topics[number]), 50));
     bench.acon(
         "acon.yaml",
         &format!(
@@ -174,6 +177,7 @@ async fn idle_kafka() {
     bench.run(&["check", "--acon", "acon.yaml", "--baseline"]);
     let what = format!("idle check, 50 topics x 3, {broker} broker");
     bench.measure(&what, 21, &["check", "--acon", "acon.yaml"], || {});
+    client.delete_topics(&topics).await;
 }
 
 async fn start_fifty_jobs() {

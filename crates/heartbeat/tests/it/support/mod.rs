@@ -1,4 +1,5 @@
 //! What several tests need.
 
 pub(crate) mod kafka;
+pub(crate) mod project;
 pub(crate) mod wait;
