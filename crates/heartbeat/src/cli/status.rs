@@ -37,9 +37,10 @@ pub(super) async fn run(session: &Session, args: &args::Status) -> Result<Outcom
         });
         Ok(json!({"rows": rows.collect::<Result<Vec<Value>>>()?}))
     };
-    match session.printer.is_json() {
-        true => session.printer.data(&document()?, String::new)?,
-        false => session.printer.text(&text(&control, &reasons))?,
+    if session.printer.is_json() {
+        session.printer.data(&document()?, String::new)?;
+    } else {
+        session.printer.text(&text(&control, &reasons))?;
     }
     Ok(Outcome::Good)
 }
