@@ -7,6 +7,7 @@
 )]
 
 mod cli;
+mod docs;
 mod jobs;
 mod kafka;
 mod support;
