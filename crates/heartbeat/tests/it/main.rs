@@ -8,4 +8,5 @@
 
 mod jobs;
 mod kafka;
+mod scenarios;
 mod support;

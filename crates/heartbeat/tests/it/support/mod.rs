@@ -1,4 +1,8 @@
 //! What several tests need.
 
 pub(crate) mod kafka;
+pub(crate) mod masked;
+pub(crate) mod stage;
+pub(crate) mod story;
+pub(crate) mod verdict;
 pub(crate) mod wait;
