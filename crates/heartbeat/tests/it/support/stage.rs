@@ -33,6 +33,8 @@ pub(crate) struct Stage {
     times: Times,
     broker: BrokerHandle,
     api: StandInHandle,
+    /// A job id is longer than 64 bits, the most that the stand-in takes for one, as the platform does.
+    has_overlong_id: bool,
     calls_seen: usize,
 }
 
@@ -63,6 +65,7 @@ impl Stage {
             times,
             broker: broker.unwrap(),
             api: api.unwrap(),
+            has_overlong_id: job_ids(scenario).any(|job| job.parse::<i64>().is_err()),
             calls_seen: 0,
         }
     }
@@ -176,11 +179,17 @@ impl Stage {
 
     /// Run-now answers so until the step is over; a gateway's error passes and is met once.
     fn answer(&self, answers: &BTreeMap<String, Answer>) {
+        let inject = |job_id, times, code, body: &Value| {
+            let kind = StatusFault { code, body: Some(body.clone()), headers: BTreeMap::new() };
+            let kind = FaultKind::Status(kind);
+            self.api.inject(Fault { on: FaultTarget::RunNow, job_id, times, kind });
+        };
         for (job, Answer { status, body }) in answers {
-            let fault = StatusFault { code: *status, body: Some(body.clone()), headers: BTreeMap::new() };
             let times = if *status >= 500 { 1 } else { u32::MAX };
-            let job_id = Some(job.parse().unwrap());
-            self.api.inject(Fault { on: FaultTarget::RunNow, job_id, times, kind: FaultKind::Status(fault) });
+            inject(Some(job.parse().unwrap()), times, *status, body);
+        }
+        if self.has_overlong_id {
+            inject(None, u32::MAX, 200, &json!({"run_id": 1, "number_in_job": 1}));
         }
     }
 
@@ -214,9 +223,14 @@ fn endless_runs(scenario: &Scenario) -> StandInConfig {
         max_concurrent_runs: 1000,
         ..JobSpec::default()
     };
-    let bodies = scenario.entries().iter().flat_map(|entry| &entry.run_now);
-    let jobs = bodies.filter_map(|body| body["job_id"].as_str()?.parse().ok());
+    let jobs = job_ids(scenario).filter_map(|job| job.parse().ok());
     StandInConfig { jobs: jobs.map(|job| (job, spec.clone())).collect(), ..StandInConfig::default() }
+}
+
+/// Ids of the jobs that are started at some step.
+fn job_ids(scenario: &Scenario) -> impl Iterator<Item = &str> {
+    let bodies = scenario.entries().iter().flat_map(|entry| &entry.run_now);
+    bodies.filter_map(|body| body["job_id"].as_str())
 }
 
 async fn table<R: DeltaRecord>(folder: &TempDir, name: &str, rows: Vec<R>) -> DeltaTable<R> {
