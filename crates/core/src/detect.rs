@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::acon::SourceKind;
+use crate::position::Position;
 use crate::row::{ACQUIRED_NEW_DATA, PROCESSED_NEW_DATA, SensorRow};
 use crate::sensor::{Sensor, View};
 use crate::source::{Asset, Since};
@@ -77,12 +78,23 @@ pub fn questions(view: &View<'_>, kind: SourceKind, mode: Mode) -> Vec<Question>
 
 fn cursor(view: &View<'_>, sensor: &Sensor) -> Cursor {
     match sensor.state.acquired.as_ref().map(StoredPosition::inline) {
-        Some(Ok(position)) => Cursor::Ready(Since::Position(position)),
+        Some(Ok(position)) => Cursor::Ready(since_position(sensor.source, position)),
         Some(Err(digest)) => Cursor::Digest(digest.to_owned()),
         None => Cursor::Ready(match view.control_row(sensor).latest_event_fetched_timestamp {
             Some(fired) => Since::Time(fired.checked_sub(TAKE_OVER_MARGIN).unwrap_or(Timestamp::MIN)),
             None => Since::Beginning,
         }),
+    }
+}
+
+/// The cursor that a stored position is. One of another kind of source, left by a row that was fed under one, says
+/// nothing about this one.
+pub fn since_position(source: SourceKind, position: Position) -> Since {
+    match (source, &position) {
+        (SourceKind::Kafka, Position::Kafka(_)) | (SourceKind::TriggerFile, Position::Files(_)) => {
+            Since::Position(position)
+        }
+        _ => Since::Beginning,
     }
 }
 
@@ -200,6 +212,17 @@ mod tests {
         let baseline = acquire(&view, &seen, Mode::Baseline, now);
         assert_eq!(baseline.insert[0].assets, Some(vec!["my_asset_1".to_owned()]));
         assert_eq!(baseline.insert[0].status.as_deref(), Some(PROCESSED_NEW_DATA));
+    }
+
+    #[test]
+    fn position_of_another_kind_of_source_is_no_cursor() {
+        let mut scene = Scene::default();
+        scene.hard("trigger_file", "p: t", "1");
+        scene.see(0, &files(&["one"]), true);
+        scene.complete("1");
+        scene.control[0].sensor_source = Some("kafka".into());
+        let asked = questions(&scene.view(), SourceKind::Kafka, Mode::Detect);
+        assert_eq!(asked[0].since, Cursor::Ready(Since::Beginning));
     }
 
     #[test]

@@ -88,6 +88,12 @@ impl<R: DeltaRecord> DeltaTable<R> {
         self.refresh().await?.layout.ensure_writable(&self.location.name)
     }
 
+    /// Whether nobody committed since the snapshot was read: two file heads, where loading an unchanged table
+    /// besides makes all its rows anew.
+    pub async fn is_current(&self, snapshot: &Snapshot<R, Backing>) -> Result<bool, Error> {
+        self.is_newest(&snapshot.backing.0).await
+    }
+
     fn at(location: Location) -> Self {
         Self { location, newest: Mutex::new(None), rows: PhantomData }
     }

@@ -52,7 +52,7 @@ impl Jobs for Workspaces {
             }
             Err(error) => {
                 let reason = chain(&error);
-                tracing::warn!(%job, reason, "job not started");
+                tracing::info!(%job, reason, "job not started");
                 match error {
                     StartError::Unknown { .. } => StartOutcome::Unknown(reason),
                     StartError::Refused { .. } | StartError::NotStarted { .. } => {

@@ -103,6 +103,8 @@ async fn of_two_writers_on_one_base_exactly_one_is_done() {
     let (one, two) = (table.anew(), table.anew());
     let (base_one, base_two) = (one.load().await.unwrap(), two.load().await.unwrap());
     let files = table.data_files().len();
+    let old = base_two.clone();
+    assert!(two.is_current(&old).await.unwrap());
     assert!(matches!(
         one.commit(base_one, update(vec![(0, sensor("a", 1))]), "one").await.unwrap(),
         Commit::Done(_)
@@ -111,6 +113,7 @@ async fn of_two_writers_on_one_base_exactly_one_is_done() {
         two.commit(base_two, update(vec![(0, sensor("a", 2))]), "two").await.unwrap(),
         Commit::Conflict
     ));
+    assert!(!two.is_current(&old).await.unwrap());
     assert_eq!(table.anew().load().await.unwrap().rows, [sensor("a", 1)]);
     assert_eq!(table.data_files().len(), files + 1, "a lost race leaves no file behind");
 }
@@ -188,8 +191,7 @@ async fn changes_that_do_not_fit_their_snapshot_are_refused() {
 async fn a_one_row_commit_to_fifty_thousand_rows_is_small() {
     // About what a position with its digest looks like, and does not compress well.
     let value = |id: u64| {
-        let noise: Vec<String> =
-            (0..8).map(|part| format!("{:016x}", (id + part).wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+        let noise: Vec<String> = (0..8).map(|part| format!("{:016x}", mixed(id * 8 + part))).collect();
         let noise = noise.concat();
         format!("{{\"v\":1,\"accounted\":\"{noise}\",\"acquired\":{id}}}")
     };
@@ -359,6 +361,14 @@ async fn an_append_only_table_is_read_but_not_written() {
     assert!(matches!(error, Error::Unsupported { access: Access::Write, .. }), "{error}");
     assert!(error.to_string().contains("delta.appendOnly"), "{error}");
     assert!(table.table.ensure_writable().await.is_err());
+}
+
+/// Numbers without a pattern that a compressor would find (splitmix64).
+fn mixed(number: u64) -> u64 {
+    let mut mixed = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 fn live_files(table: &TestTable<SensorRow>) -> usize {

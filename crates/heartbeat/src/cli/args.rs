@@ -91,9 +91,10 @@ pub(crate) enum Command {
         --sensor-table my_database.lakehouse_engine_sensors"
     )]
     Status(Status),
-    /// Every mistake in ACONs at once, each with its key path. No I/O beyond reading the files.
-    #[command(after_help = "Example:\n  heartbeat validate --acon kafka.yaml trigger_files.json")]
-    Validate(Acons),
+    /// Every mistake in ACONs at once, each with its key path.
+    #[command(after_help = "Examples:\n  heartbeat validate --acon kafka.yaml trigger_files.json\n  \
+        heartbeat validate --acon kafka.yaml --connect")]
+    Validate(Validate),
     /// Trigger files, as upstream pipelines write them.
     #[command(subcommand)]
     TriggerFile(TriggerFile),
@@ -133,6 +134,15 @@ pub(crate) struct Acons {
     /// ACON files, JSON or YAML.
     #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
     pub(crate) acon: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Validate {
+    #[command(flatten)]
+    pub(crate) acons: Acons,
+    /// Also opens the tables, looks at every sensor's source and asks the workspace. Writes nothing.
+    #[arg(long)]
+    pub(crate) connect: bool,
 }
 
 #[derive(Debug, Args)]

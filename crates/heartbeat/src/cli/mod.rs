@@ -92,7 +92,7 @@ async fn run(session: &Session, cli: Cli) -> Result<Outcome> {
         Command::Trigger(args) => trigger::run(session, &args).await,
         Command::Complete(args) => complete::run(session, &args).await,
         Command::Status(args) => status::run(session, &args).await,
-        Command::Validate(acons) => validate::run(session, &acons),
+        Command::Validate(args) => validate::run(session, &args).await,
         Command::TriggerFile(TriggerFile::Create { base, sensor_id }) => {
             trigger_file::create(session, &base, &sensor_id)
         }

@@ -7,6 +7,7 @@ use heartbeat_core::decide::{Decision, Selection, WaitReason, decide};
 use heartbeat_core::ids::JobId;
 use heartbeat_core::row::{ControlRow, SensorRow};
 use heartbeat_core::sensor::{Sensor, View};
+use heartbeat_core::state::ClaimState;
 use heartbeat_core::table::Table;
 use heartbeat_delta::DeltaTable;
 use jiff::Timestamp;
@@ -99,10 +100,26 @@ fn reason(row: &Sensor, job: Option<&JobReason>) -> String {
     if !row.unpaused {
         return "paused: job_state is not UNPAUSED".to_owned();
     }
+    if let Some(trouble) = trouble_of_last_start(row) {
+        return trouble;
+    }
     match job {
         Some(job) if row.is_idle() && job.no_news => "watched: waits for news".to_owned(),
         Some(job) => job.text.clone(),
         None => String::new(),
+    }
+}
+
+/// What went wrong when the job of a row was to be started.
+fn trouble_of_last_start(row: &Sensor) -> Option<String> {
+    match &row.state.claim.as_ref()?.state {
+        ClaimState::Refused { reason } if row.is_new() => {
+            Some(format!("the last start was refused, the next trigger tries again: {reason}"))
+        }
+        ClaimState::Claimed { trouble: Some(trouble) } => {
+            Some(format!("whether the job was started is not known, the next trigger asks again: {trouble}"))
+        }
+        _ => None,
     }
 }
 

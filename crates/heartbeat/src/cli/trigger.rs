@@ -75,7 +75,7 @@ fn text(report: &TriggerReport) -> String {
         .iter()
         .map(|failed| vec![failed.job.to_string(), "failed".to_owned(), failed.reason.clone()]);
     let summary = format!(
-        "{} jobs started, {} failed, {} wait",
+        "started {}, failed {}, waiting {}",
         report.started.len(),
         report.failed.len(),
         report.waiting.len()
@@ -90,7 +90,7 @@ fn listing(mut rows: Vec<Vec<String>>, waiting: &[(JobId, WaitReason)], summary:
     rows.extend(telling.map(|(job, reason)| vec![job.to_string(), "waits".to_owned(), reason.to_string()]));
     let quiet =
         if without_news > 0 { format!(", {without_news} of them without news") } else { String::new() };
-    let table = if rows.is_empty() { String::new() } else { output::table(&["job", "", "reason"], &rows) };
+    let table = if rows.is_empty() { String::new() } else { output::table(&["job", "what", "why"], &rows) };
     format!("{table}{summary}{quiet}\n")
 }
 
@@ -131,6 +131,6 @@ fn plan_text(plan: &Decision) -> String {
         vec![adoption.job.to_string(), "would ask again".to_owned(), why]
     });
     let would = plan.starts.len() + plan.adoptions.len();
-    let summary = format!("{would} jobs would be started, {} wait", plan.waiting.len());
+    let summary = format!("would start {would}, waiting {}", plan.waiting.len());
     listing(starts.chain(again).collect(), &plan.waiting, &summary)
 }

@@ -1,23 +1,44 @@
 //! `heartbeat validate`.
 
+use std::time::{Duration, Instant};
+
 use anyhow::Result;
-use heartbeat_core::acon::Finding;
+use heartbeat_core::acon::{Acon, Finding, SourceKind};
+use heartbeat_core::detect::{Mode, questions};
+use heartbeat_core::row::{ControlRow, SensorRow};
+use heartbeat_core::sensor::View;
+use heartbeat_core::source::{Ask, Since, Source};
+use heartbeat_core::table::Table;
+use heartbeat_delta::{DeltaRecord, DeltaTable};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::acons::{AconFile, read_all};
-use super::args::Acons;
-use super::{Outcome, Session};
+use super::{Outcome, Session, args, table_url};
+use crate::jobs::{JobsClient, RunFilter, RunPhase, Settings};
+use crate::workspaces::chain;
+use crate::{secrets, sources};
 
-pub(super) fn run(session: &Session, args: &Acons) -> Result<Outcome> {
+/// How long the sources may take to answer `--connect`.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(super) async fn run(session: &Session, args: &args::Validate) -> Result<Outcome> {
     let mut files = Vec::new();
     let mut lines = String::new();
     let mut valid = true;
-    for AconFile { path, reading } in read_all(&args.acon) {
+    for AconFile { path, reading } in read_all(&args.acons.acon) {
         let (errors, warnings) = match reading {
             Err(error) => {
                 (vec![Finding { path: "(document)".to_owned(), problem: format!("{error:#}") }], Vec::new())
             }
-            Ok(reading) => (reading.result.err().unwrap_or_default(), reading.warnings),
+            Ok(reading) => {
+                let errors = match reading.result {
+                    Err(errors) => errors,
+                    Ok(acon) if args.connect => connect(session, &acon).await,
+                    Ok(_) => Vec::new(),
+                };
+                (errors, reading.warnings)
+            }
         };
         let name = path.display();
         for error in &errors {
@@ -31,13 +52,77 @@ pub(super) fn run(session: &Session, args: &Acons) -> Result<Outcome> {
         }
         valid &= errors.is_empty();
         files.push(json!({
-            "file": path, "valid": errors.is_empty(), "errors": findings(&errors), "warnings": findings(&warnings),
+            "file": path, "valid": errors.is_empty(), "errors": document(&errors), "warnings": document(&warnings),
         }));
     }
     session.printer.data(&json!({"valid": valid, "files": files}), || lines)?;
     Ok(if valid { Outcome::Good } else { Outcome::Partly })
 }
 
-fn findings(findings: &[Finding]) -> Value {
+fn document(findings: &[Finding]) -> Value {
     findings.iter().map(|finding| json!({"path": finding.path, "problem": finding.problem})).collect()
+}
+
+/// Everything that keeps a valid ACON from working, by key.
+async fn connect(session: &Session, acon: &Acon) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let control = open::<ControlRow>(session, "heartbeat_sensor_db_table", &acon.control_table, &mut findings).await;
+    let sensor = open::<SensorRow>(session, "lakehouse_engine_sensor_db_table", &acon.sensor_table, &mut findings).await;
+    if let Err(error) = ask_workspace(acon).await {
+        findings.push(Finding { path: "domain, token".to_owned(), problem: chain(error.as_ref()) });
+    }
+    let rows = View::new(control.as_deref().unwrap_or_default(), sensor.as_deref().unwrap_or_default());
+    findings.extend(look_at_sources(acon, &rows).await);
+    findings
+}
+
+/// The rows of a table that can be read and written.
+async fn open<R: DeltaRecord>(
+    session: &Session,
+    key: &str,
+    name: &str,
+    findings: &mut Vec<Finding>,
+) -> Option<Vec<R>> {
+    let opened = async {
+        let table = DeltaTable::<R>::new(&table_url(&session.locate(name)?)?)?;
+        let rows = table.load().await?.rows;
+        table.ensure_writable().await?;
+        anyhow::Ok(rows)
+    };
+    opened
+        .await
+        .map_err(|error| {
+            findings.push(Finding { path: key.to_owned(), problem: chain(error.as_ref()) });
+        })
+        .ok()
+}
+
+async fn ask_workspace(acon: &Acon) -> Result<()> {
+    let client = JobsClient::new(&acon.domain, secrets::token(&acon.token)?, Settings::default())?;
+    let filter =
+        RunFilter { job_id: None, phase: RunPhase::Active, start_time_from: Some(Timestamp::now()) };
+    client.list_runs(&filter).await?;
+    Ok(())
+}
+
+async fn look_at_sources(acon: &Acon, view: &View<'_>) -> Vec<Finding> {
+    let kind: SourceKind = acon.source.kind();
+    let problems = view.sensors.iter().filter(|row| row.source == kind).filter_map(|row| {
+        Some(Finding { path: format!("sensor `{}`", row.id), problem: row.problem.as_ref()?.to_string() })
+    });
+    let mut findings: Vec<Finding> = problems.collect();
+    let asked = questions(view, kind, Mode::Baseline);
+    let asks: Vec<Ask> =
+        asked.iter().map(|question| Ask { asset: question.asset.clone(), since: Since::Now }).collect();
+    if asks.is_empty() {
+        return findings;
+    }
+    let answers = sources::build(&acon.source).look(&asks, Instant::now() + PATIENCE).await;
+    for (question, answer) in asked.iter().zip(answers) {
+        if let Err(error) = answer {
+            let id = &view.sensors[question.sensor].id;
+            findings.push(Finding { path: format!("sensor `{id}`"), problem: chain(&error) });
+        }
+    }
+    findings
 }

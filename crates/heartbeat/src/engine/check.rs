@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use heartbeat_core::acon::SourceKind;
-use heartbeat_core::detect::{Cursor, Mode, Question, Seen, acquire, questions};
+use heartbeat_core::detect::{Cursor, Mode, Question, Seen, acquire, questions, since_position};
 use heartbeat_core::position::{Manifest, Position};
 use heartbeat_core::row::{ControlRow, SensorRow};
 use heartbeat_core::sensor::{Sensor, View};
@@ -101,7 +101,7 @@ where
         let mut asks = Vec::new();
         for question in questions(view, kind, mode) {
             let sensor = &view.sensors[question.sensor];
-            match self.since(&question).await? {
+            match self.since(&question, kind).await? {
                 Ok(since) => {
                     asks.push(Ask { asset: question.asset, since });
                     asked.push(question.sensor);
@@ -140,7 +140,7 @@ where
     }
 
     /// The cursor of a question, fetched when it is stored beside the table; or what is wrong with it.
-    async fn since(&self, question: &Question) -> Result<Result<Since, String>, EngineError> {
+    async fn since(&self, question: &Question, kind: SourceKind) -> Result<Result<Since, String>, EngineError> {
         let digest = match &question.since {
             Cursor::Ready(since) => return Ok(Ok(since.clone())),
             Cursor::Digest(digest) => digest,
@@ -150,7 +150,7 @@ where
             return Ok(Err(format!("its stored position {digest} is missing beside the sensor table")));
         };
         Ok(serde_json::from_slice::<Position>(&bytes)
-            .map(Since::Position)
+            .map(|position| since_position(kind, position))
             .map_err(|cause| format!("its stored position {digest} is damaged: {cause}")))
     }
 

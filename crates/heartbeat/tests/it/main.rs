@@ -6,6 +6,7 @@
     reason = "clippy.toml allows them in tests; helpers of tests are no different"
 )]
 
+mod cli;
 mod jobs;
 mod kafka;
 mod scenarios;

@@ -2,6 +2,7 @@
 
 pub(crate) mod kafka;
 pub(crate) mod masked;
+pub(crate) mod project;
 pub(crate) mod stage;
 pub(crate) mod story;
 pub(crate) mod verdict;
