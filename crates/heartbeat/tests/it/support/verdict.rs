@@ -25,7 +25,7 @@ pub(crate) fn differences(scenario: &Scenario, entry: &Entry, outcome: &Outcome)
     found.extend(starts_differ(&entry.run_now, &outcome.bodies));
     if let Some(output) = &outcome.command {
         let is_corner = scenario.corner.is_some();
-        found.extend(command_differs(entry.error.as_deref(), is_corner, output));
+        found.extend(command_differs(entry.error.as_deref(), is_corner, outcome, output));
     }
     found
 }
@@ -95,21 +95,39 @@ fn starts_differ(wanted: &[Value], got: &[Value]) -> Vec<String> {
     found
 }
 
-/// `wanted` is the original's error, or in a corner a word of ours.
-fn command_differs(wanted: Option<&str>, is_corner: bool, output: &Output) -> Option<String> {
-    let text =
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    let says = |word: &str| is_corner && !text.contains(word);
+/// `wanted` is the original's error, or in a corner a word that ours must have.
+fn command_differs(
+    wanted: Option<&str>,
+    is_corner: bool,
+    outcome: &Outcome,
+    output: &Output,
+) -> Option<String> {
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let lacks = |word: &str| is_corner && !stdout.contains(word) && !stderr.contains(word);
     let problem = match (output.status.code(), wanted) {
         (Some(0 | 1), Some("*")) | (Some(0), None) => None,
         (Some(0), Some(wanted)) => Some(format!("it should fail: {wanted}")),
         (Some(1), None) => Some("it failed".to_owned()),
-        (Some(1), Some(word)) => says(word).then(|| format!("its error does not name `{word}`")),
+        (Some(1), Some(word)) => lacks(word).then(|| format!("its error does not name `{word}`")),
         (code, _) => Some(format!("exit status {code:?}")),
     };
-    let stdout: &[u8] = &output.stdout;
-    let is_document = serde_json::from_slice::<Value>(stdout).is_ok();
-    let is_well_formed = is_document || (stdout.is_empty() && output.status.code() == Some(1));
-    let problem = problem.or_else(|| (!is_well_formed).then(|| "stdout is no JSON document".to_owned()));
-    problem.map(|problem| format!("command: {problem}\n{}", text.trim_end()))
+    let refused = stdout.is_empty() && output.status.code() == Some(1);
+    let problem = problem.or_else(|| match serde_json::from_str(&stdout) {
+        Ok(document) => document_differs(&document, &outcome.bodies),
+        Err(_) if refused => None,
+        Err(why) => Some(format!("stdout is no JSON document: {why}")),
+    });
+    problem.map(|problem| format!("command: {problem}\n{stdout}{}", stderr.trim_end()))
+}
+
+/// `trigger` tells of every job that it posted, as started or failed, and of no other.
+fn document_differs(document: &Value, bodies: &[Value]) -> Option<String> {
+    let jobs = |list: &[Value]| -> BTreeSet<String> {
+        list.iter().filter_map(|entry| Some(entry["job_id"].as_str()?.to_owned())).collect()
+    };
+    let told = |key: &str| document[key].as_array().map(|list| jobs(list));
+    let mut told_of = told("started")?;
+    told_of.extend(told("failed")?);
+    let posted = jobs(bodies);
+    (told_of != posted).then(|| format!("it tells of the jobs {told_of:?} and posted {posted:?}"))
 }
