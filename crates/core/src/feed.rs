@@ -279,10 +279,11 @@ impl RowReader {
             None => self.mistake(line, "job_state", "is empty; give PAUSED or UNPAUSED"),
         }
         // The text stays as it was given: it is read in any case, and what is neither is soft.
-        match row.dependency_flag.as_deref().map(str::to_ascii_lowercase).as_deref() {
-            Some("true" | "false") => {}
-            Some(_) => {
-                self.warn(line, "dependency_flag", "is neither TRUE nor FALSE, which means FALSE (soft)")
+        match row.dependency_flag.as_deref() {
+            Some(flag) if flag.eq_ignore_ascii_case("true") || flag.eq_ignore_ascii_case("false") => {}
+            Some(other) => {
+                let problem = format!("`{other}` is neither TRUE nor FALSE, which means FALSE (soft)");
+                self.warn(line, "dependency_flag", problem);
             }
             None => self.warn(line, "dependency_flag", "is empty, which means FALSE (soft)"),
         }
