@@ -41,7 +41,11 @@ fn every_mistake_of_every_acon_is_told_at_once() {
     let project = one_sensor("127.0.0.1");
     project.write("other.json", "{\"sensor_source\": \"ftp\"}");
     project.write("files.yaml", "sensor_source: trigger_file\n");
-    let words = ["`ftp` is not a source", "base_trigger_file_location: is required", "other.json: domain: is required"];
+    let words = [
+        "`ftp` is not a source",
+        "base_trigger_file_location: is required",
+        "other.json: domain: is required",
+    ];
     project.refused(&["check", "--acon", "files.yaml", "other.json", "missing.yaml"], &words);
     project.refused(&["check", "--acon", "missing.yaml"], &["missing.yaml", "cannot be read"]);
 }
@@ -56,7 +60,10 @@ fn missing_and_damaged_tables_are_named() {
     let log = "warehouse/db.db/control/_delta_log/00000000000000000000.json";
     project.write(log, "{\"half");
     project.refused(&CHECK, &["db.db/control", "damaged"]);
-    project.refused(&["complete", "--job-id", "7", "--control-table", CONTROL, "--sensor-table", SENSOR], &["damaged"]);
+    project.refused(
+        &["complete", "--job-id", "7", "--control-table", CONTROL, "--sensor-table", SENSOR],
+        &["damaged"],
+    );
 }
 
 #[test]
@@ -80,9 +87,12 @@ fn bad_feed_changes_nothing_and_names_every_line() {
     let project = one_sensor("127.0.0.1");
     project.write(
         "bad.csv",
-        &format!("{HEADER}\nkafka,topic,streaming,a,,,7,n,UNPAUSED,TRUE\nftp,x,batch,a,,,x,n,UNPAUSED,TRUE\n"),
+        &format!(
+            "{HEADER}\nkafka,topic,streaming,a,,,7,n,UNPAUSED,TRUE\nftp,x,batch,a,,,x,n,UNPAUSED,TRUE\n"
+        ),
     );
-    let words = ["bad.csv: line 2, sensor_id", "bad.csv: line 3, sensor_source", "bad.csv: line 3, trigger_job_id"];
+    let words =
+        ["bad.csv: line 2, sensor_id", "bad.csv: line 3, sensor_source", "bad.csv: line 3, trigger_job_id"];
     project.refused(&["feed", "--csv", "bad.csv", "--control-table", CONTROL], &words);
     project.write("empty.csv", &format!("{HEADER}\n"));
     project.refused(&["feed", "--csv", "empty.csv", "--control-table", CONTROL], &["--allow-empty"]);
@@ -242,7 +252,8 @@ async fn validate_connect_tells_what_is_missing_and_writes_nothing() {
     let words = ["domain, token", "Invalid access token", "sensor `no_folder`", "does not exist"];
     project.refused(&["validate", "--acon", "files.yaml", "--connect"], &words);
     std::fs::remove_dir_all(project.path().join("warehouse/db.db/sensor")).unwrap();
-    project.refused(&["validate", "--acon", "files.yaml", "--connect"], &["lakehouse_engine_sensor_db_table"]);
+    project
+        .refused(&["validate", "--acon", "files.yaml", "--connect"], &["lakehouse_engine_sensor_db_table"]);
     workspace.stop().await;
 }
 
@@ -251,8 +262,10 @@ fn usage_errors_are_exit_code_1_and_help_is_0() {
     let project = Project::bare();
     project.refused(&["chek"], &["check"]);
     project.refused(&["check"], &["--acon"]);
-    project.refused(&["complete", "--job-id", "x", "--control-table", "a", "--sensor-table", "b"], &["digits"]);
-    for command in ["init", "feed", "check", "trigger", "complete", "status", "validate", "jobs-api", "demo"] {
+    project
+        .refused(&["complete", "--job-id", "x", "--control-table", "a", "--sensor-table", "b"], &["digits"]);
+    for command in ["init", "feed", "check", "trigger", "complete", "status", "validate", "jobs-api", "demo"]
+    {
         let help = project.good(&[command, "--help"]).out;
         assert!(help.contains("Example"), "{command} has no example");
     }
