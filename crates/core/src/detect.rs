@@ -210,7 +210,7 @@ mod tests {
         let now = Timestamp::UNIX_EPOCH;
         assert!(acquire(&view, &seen, Mode::Detect, now).is_empty());
         let baseline = acquire(&view, &seen, Mode::Baseline, now);
-        assert_eq!(baseline.insert[0].assets, Some(vec!["my_asset".to_owned()]));
+        assert_eq!(baseline.insert[0].assets, Some(vec!["my_asset_1".to_owned()]));
         assert_eq!(baseline.insert[0].status.as_deref(), Some(PROCESSED_NEW_DATA));
     }
 

@@ -254,7 +254,7 @@ impl RowReader {
             let text = record.values[self.columns[column]].trim();
             (!text.is_empty()).then(|| text.to_owned())
         };
-        let mut row = ControlRow {
+        let row = ControlRow {
             sensor_source: value("sensor_source"),
             sensor_id: value("sensor_id"),
             sensor_read_type: value("sensor_read_type"),
@@ -267,11 +267,6 @@ impl RowReader {
             dependency_flag: value("dependency_flag"),
             ..ControlRow::default()
         };
-        // Flags in any case are read right; what others read from the table is the documented spelling.
-        row.dependency_flag = row.dependency_flag.map(|flag| {
-            let upper = flag.to_ascii_uppercase();
-            if matches!(upper.as_str(), "TRUE" | "FALSE") { upper } else { flag }
-        });
         self.check_columns(line, &row);
         self.check_identity(line, &row);
         Some(row)
@@ -283,14 +278,12 @@ impl RowReader {
             Some(other) => self.mistake(line, "job_state", format!("`{other}` must be PAUSED or UNPAUSED")),
             None => self.mistake(line, "job_state", "is empty; give PAUSED or UNPAUSED"),
         }
+        // The text stays as it was given: it is read in any case, and what is neither is soft.
         match row.dependency_flag.as_deref() {
-            Some("TRUE" | "FALSE") => {}
+            Some(flag) if flag.eq_ignore_ascii_case("true") || flag.eq_ignore_ascii_case("false") => {}
             Some(other) => {
-                self.mistake(
-                    line,
-                    "dependency_flag",
-                    format!("`{other}` must be TRUE (hard) or FALSE (soft)"),
-                );
+                let problem = format!("`{other}` is neither TRUE nor FALSE, which means FALSE (soft)");
+                self.warn(line, "dependency_flag", problem);
             }
             None => self.warn(line, "dependency_flag", "is empty, which means FALSE (soft)"),
         }

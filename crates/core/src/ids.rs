@@ -58,7 +58,7 @@ pub struct SensorRowId(String);
 impl SensorRowId {
     /// The id of the sensor row for a control row.
     pub fn new(sensor_id: &str, job: &JobId) -> Self {
-        Self(format!("{}_{job}", underscored(sensor_id)))
+        Self(unique_in(sensor_id, job))
     }
 
     /// The id as text.
@@ -73,9 +73,10 @@ impl fmt::Display for SensorRowId {
     }
 }
 
-/// Replaces each blank, colon and dot by `_`, as the original does for sensor row ids and assets.
-pub fn underscored(text: &str) -> String {
-    text.replace([' ', ':', '.'], "_")
+/// A text as the original makes it unique, for sensor row ids and assets: each blank, colon and dot becomes `_`,
+/// then `_` and the job id follow (lakehouse-engine, `generate_unique_column_values`).
+pub fn unique_in(text: &str, job: &JobId) -> String {
+    format!("{}_{job}", text.replace([' ', ':', '.'], "_"))
 }
 
 #[cfg(test)]

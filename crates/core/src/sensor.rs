@@ -9,7 +9,7 @@ use std::fmt;
 use jiff::Timestamp;
 
 use crate::acon::SourceKind;
-use crate::ids::{JobId, SensorRowId, underscored};
+use crate::ids::{JobId, SensorRowId, unique_in};
 use crate::row::{COMPLETED, ControlRow, IN_PROGRESS, NEW_EVENT_AVAILABLE, PROCESSED_NEW_DATA, SensorRow};
 use crate::source::Asset;
 use crate::state::{BadState, Claim, SensorState};
@@ -246,7 +246,10 @@ impl Sensor {
     pub fn new_row(&self, control: &ControlRow) -> SensorRow {
         SensorRow {
             sensor_id: Some(self.row_id.as_str().to_owned()),
-            assets: Some(vec![underscored(control.asset_description.as_deref().unwrap_or_default())]),
+            assets: Some(vec![unique_in(
+                control.asset_description.as_deref().unwrap_or_default(),
+                &self.job,
+            )]),
             ..SensorRow::default()
         }
     }

@@ -151,7 +151,7 @@ fn news_marked_by_others_is_claimed_with_a_proper_sensor_row() {
         row.asset_description = Some("my asset".into());
     }
     assert_eq!(scene.trigger(11), [job("7")]);
-    assert_eq!(scene.sensor[0].assets, Some(vec!["my_asset".to_owned()]));
+    assert_eq!(scene.sensor[0].assets, Some(vec!["my_asset_7".to_owned()]));
     assert_eq!(scene.sensor[0].status.as_deref(), Some(ACQUIRED_NEW_DATA));
     scene.complete("7");
     assert_eq!(scene.statuses(), [COMPLETED, COMPLETED]);

@@ -19,7 +19,7 @@ fn every_mistake_of_every_row_is_reported_at_once() {
     let found = mistakes(&[
         "kafka,my.topic,streaming,a,,,7,n,UNPAUSED,TRUE",
         "ftp,x,batch,a,,,7,n,UNPAUSED,TRUE",
-        "trigger_file,x,streaming,a,,,,n,maybe,perhaps",
+        "trigger_file,x,streaming,a,,,,n,maybe,TRUE",
         "trigger_file,a b,streaming,a,,,7,n,UNPAUSED,TRUE",
         "trigger_file,a.b,streaming,a,,,7,n,UNPAUSED,TRUE",
         "trigger_file,a b,streaming,a,,,7,n,UNPAUSED,TRUE",
@@ -30,7 +30,6 @@ fn every_mistake_of_every_row_is_reported_at_once() {
         "line 2, sensor_id: sensor_id `my.topic` has no product",
         "line 3, sensor_source: `ftp` is unknown",
         "line 4, job_state: `MAYBE` must be PAUSED or UNPAUSED",
-        "line 4, dependency_flag: `perhaps` must be TRUE",
         "line 4, trigger_job_id: is empty",
         "line 6, sensor_id: `a.b` and `a b` (line 5) of job 7 both become",
         "line 7: sensor_id `a b` and job 7 stand on line 5 already",
@@ -55,7 +54,7 @@ fn header_in_any_order_and_case_and_unknown_columns_are_read() {
     let row = &feed.rows[0];
     assert_eq!(row.trigger_job_id.as_deref(), Some("007"));
     assert_eq!(row.asset_description.as_deref(), Some("a, b"));
-    assert_eq!((row.job_state.as_deref(), row.dependency_flag.as_deref()), (Some("UNPAUSED"), Some("TRUE")));
+    assert_eq!((row.job_state.as_deref(), row.dependency_flag.as_deref()), (Some("UNPAUSED"), Some("true")));
     assert_eq!(row.sensor_id.as_deref(), Some("f"));
     assert_eq!(feed.warnings[0].to_string(), "line 1: unknown column `owner`, ignored");
 }
@@ -76,6 +75,16 @@ fn rows_that_are_not_served_yet_are_fed_with_a_warning() {
     .unwrap();
     assert_eq!(feed.rows.len(), 2);
     assert_eq!(feed.warnings.len(), 3, "{:?}", feed.warnings);
+}
+
+#[test]
+fn a_flag_is_kept_as_it_was_given_and_warned_about_when_it_is_neither() {
+    let line = |id: &str, flag: &str| format!("trigger_file,{id},streaming,a,,,7,n,UNPAUSED,{flag}");
+    let feed = read(&text(&[&line("a", " tRUE "), &line("b", "maybe"), &line("c", "")])).unwrap();
+    let flags: Vec<_> = feed.rows.iter().map(|row| row.dependency_flag.as_deref()).collect();
+    assert_eq!(flags, [Some("tRUE"), Some("maybe"), None]);
+    let warned: Vec<_> = feed.warnings.iter().map(|warning| (warning.line, warning.column)).collect();
+    assert_eq!(warned, [(3, "dependency_flag"), (4, "dependency_flag")]);
 }
 
 fn stored(id: &str, job: &str, flag: &str) -> ControlRow {

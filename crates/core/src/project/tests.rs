@@ -69,3 +69,17 @@ fn news_of_a_paused_row_waits_until_it_is_unpaused() {
     scene.project();
     assert_eq!(scene.statuses()[2], NEW_EVENT_AVAILABLE);
 }
+
+#[test]
+fn a_row_marked_by_hand_after_a_completed_claim_is_set_back_and_starts_nothing() {
+    let mut scene = scene();
+    scene.fire(0, &["x"]);
+    scene.trigger(1);
+    scene.complete("7");
+    scene.control[0].status = Some(NEW_EVENT_AVAILABLE.into());
+    assert!(scene.trigger(2).is_empty());
+    scene.project();
+    assert_eq!(scene.statuses(), [COMPLETED; 3]);
+    scene.fire(0, &["x", "y"]);
+    assert_eq!(scene.trigger(3), [job("7")], "its next news starts it");
+}

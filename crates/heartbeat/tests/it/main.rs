@@ -10,4 +10,5 @@ mod cli;
 mod docs;
 mod jobs;
 mod kafka;
+mod scenarios;
 mod support;
