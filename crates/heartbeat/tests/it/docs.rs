@@ -167,7 +167,7 @@ fn blocks(text: &str, language: &str) -> Vec<(String, String)> {
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
         if let Some(title) = line.strip_prefix("## ") {
-            heading = title.trim_matches('`').to_owned();
+            title.trim_matches('`').clone_into(&mut heading);
         } else if let Some(fence) = line.strip_prefix("```") {
             let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
             if fence == language {
@@ -237,7 +237,11 @@ fn keys(document: &Value, prefix: &str, paths: &mut BTreeSet<String>) {
                 paths.insert(path);
             }
         }
-        Value::Array(items) => items.iter().for_each(|item| keys(item, &format!("{prefix}[]"), paths)),
+        Value::Array(items) => {
+            for item in items {
+                keys(item, &format!("{prefix}[]"), paths);
+            }
+        }
         _ => {}
     }
 }
@@ -300,7 +304,9 @@ async fn json_page_has_the_keys_that_the_commands_print() {
         let mut found = BTreeSet::new();
         let (of_command, others): (Vec<_>, Vec<_>) =
             printed.into_iter().partition(|(name, _)| *name == command);
-        of_command.iter().for_each(|(_, document)| keys(document, "", &mut found));
+        for (_, document) in &of_command {
+            keys(document, "", &mut found);
+        }
         assert_eq!(documented, found, "docs/reference/json.md, {command}: {of_command:?}");
         printed = others;
     }
