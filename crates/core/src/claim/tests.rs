@@ -21,6 +21,7 @@ fn token_is_fixed_for_ever() {
         source: crate::acon::SourceKind::Kafka,
         anchor: "p: t".into(),
         rows: [("p__t_7".to_owned(), 3), ("a_7".to_owned(), 1)].into(),
+        born: BTreeMap::new(),
         attempt: 1,
     };
     let token = token(&ids(), &start);

@@ -140,7 +140,11 @@ where
     }
 
     /// The cursor of a question, fetched when it is stored beside the table; or what is wrong with it.
-    async fn since(&self, question: &Question, kind: SourceKind) -> Result<Result<Since, String>, EngineError> {
+    async fn since(
+        &self,
+        question: &Question,
+        kind: SourceKind,
+    ) -> Result<Result<Since, String>, EngineError> {
         let digest = match &question.since {
             Cursor::Ready(since) => return Ok(Ok(since.clone())),
             Cursor::Digest(digest) => digest,
