@@ -89,7 +89,7 @@ fn a_kill_at_any_point_changes_neither_tables_nor_runs() {
             });
         }
     });
-    println!("{count} histories with a kill");
+    println!("{count} histories with a kill, each against the undisturbed one");
 }
 
 fn pretty_eq(seen: &Picture, expected: &Picture, case: &Disturbance) {

@@ -241,7 +241,10 @@ fn mask(value: &mut Value) {
     match value {
         Value::Object(members) => {
             for (key, member) in members {
-                if matches!(key.as_str(), "token" | "at" | "run_id" | "last_run" | "folder" | "born") {
+                if matches!(
+                    key.as_str(),
+                    "token" | "at" | "run_id" | "last_run" | "folder" | "born" | "domain"
+                ) {
                     *member = Value::from("*");
                 } else {
                     mask(member);
