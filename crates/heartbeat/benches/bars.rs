@@ -90,8 +90,7 @@ impl Bench {
             .unwrap();
         let took = began.elapsed();
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-        let peak =
-            has_time.then(|| std::fs::read_to_string(memory).unwrap().trim().parse::<u64>().unwrap() / 1024);
+        let peak = has_time.then(|| std::fs::read_to_string(memory).unwrap().trim().parse::<u64>().unwrap() / 1024);
         (took, peak)
     }
 
@@ -119,8 +118,7 @@ fn report(what: &str, times: &mut [Duration], peak: Option<u64>) {
 fn rows(source: &str, id: impl Fn(usize) -> String, count: usize) -> String {
     (0..count).fold(String::new(), |mut text, number| {
         let id = id(number);
-        writeln!(text, "{source},{id},streaming,asset {number},,,{},job,UNPAUSED,TRUE", 1000 + number)
-            .unwrap();
+        writeln!(text, "{source},{id},streaming,asset {number},,,{},job,UNPAUSED,TRUE", 1000 + number).unwrap();
         text
     })
 }
@@ -206,12 +204,7 @@ async fn fifty_thousand_rows() {
     bench.feed(&rows("trigger_file", |number| format!("t{number}"), 50_000));
     let status = ["status", "--control-table", CONTROL];
     bench.measure("status, 50,000 rows", 11, &status, || {});
-    bench.measure(
-        "status --output json, 50,000 rows",
-        5,
-        &[&status[..], &["--output", "json"]].concat(),
-        || {},
-    );
+    bench.measure("status --output json, 50,000 rows", 5, &[&status[..], &["--output", "json"]].concat(), || {});
     let control = warehouse(&bench, "control");
     let mut written = Vec::new();
     for number in 0..5 {
@@ -227,9 +220,7 @@ async fn fifty_thousand_rows() {
         written.len(),
         kb(written[written.len() - 1])
     );
-    let sensor =
-        DeltaTable::<SensorRow>::new(&Url::from_directory_path(warehouse(&bench, "sensor")).unwrap())
-            .unwrap();
+    let sensor = DeltaTable::<SensorRow>::new(&Url::from_directory_path(warehouse(&bench, "sensor")).unwrap()).unwrap();
     let states = sensor_states();
     let base = sensor.load().await.unwrap();
     assert!(matches!(sensor.commit(base, states, "bench").await.unwrap(), Commit::Done(_)));

@@ -66,11 +66,8 @@ fn document(findings: &[Finding]) -> Value {
 /// Everything that keeps a valid ACON from working, by key.
 async fn connect(session: &Session, acon: &Acon) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let control =
-        open::<ControlRow>(session, "heartbeat_sensor_db_table", &acon.control_table, &mut findings).await;
-    let sensor =
-        open::<SensorRow>(session, "lakehouse_engine_sensor_db_table", &acon.sensor_table, &mut findings)
-            .await;
+    let control = open::<ControlRow>(session, "heartbeat_sensor_db_table", &acon.control_table, &mut findings).await;
+    let sensor = open::<SensorRow>(session, "lakehouse_engine_sensor_db_table", &acon.sensor_table, &mut findings).await;
     if let Err(error) = ask_workspace(acon).await {
         findings.push(Finding { path: "domain, token".to_owned(), problem: chain(error.as_ref()) });
     }
@@ -102,7 +99,8 @@ async fn open<R: DeltaRecord>(
 
 async fn ask_workspace(acon: &Acon) -> Result<()> {
     let client = JobsClient::new(&acon.domain, secrets::token(&acon.token)?, Settings::default())?;
-    let filter = RunFilter { job_id: None, phase: RunPhase::Active, start_time_from: Some(Timestamp::now()) };
+    let filter =
+        RunFilter { job_id: None, phase: RunPhase::Active, start_time_from: Some(Timestamp::now()) };
     client.list_runs(&filter).await?;
     Ok(())
 }

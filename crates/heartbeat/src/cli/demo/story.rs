@@ -35,9 +35,7 @@ async fn hard_rows(world: &World) -> Result<()> {
 }
 
 async fn news_during_a_run(world: &World) -> Result<()> {
-    world.say(
-        "\n4. While the job runs, two more orders arrive. They are not lost: the position stands still",
-    )?;
+    world.say("\n4. While the job runs, two more orders arrive. They are not lost: the position stands still")?;
     world.say("   until the run has completed, and they fire afterwards.")?;
     world.produce("orders", 2)?;
     check(world).await?;
@@ -68,13 +66,10 @@ fn finish(world: &World) -> Result<()> {
     let dir = world.dir.display();
     world.say("\nThe runs that were started, as the workspace tells it:")?;
     for run in world.workspace.runs() {
-        let ended =
-            if run.phase == Phase::Done(RunResult::Success) { "succeeded" } else { "did not succeed" };
+        let ended = if run.phase == Phase::Done(RunResult::Success) { "succeeded" } else { "did not succeed" };
         world.say(&format!("  job {} run {} {ended}", run.job_id, run.run_id))?;
     }
-    world.say(&format!(
-        "\nThe tables are Delta tables; Spark reads them as they are:\n  {dir}/warehouse/demo.db"
-    ))?;
+    world.say(&format!("\nThe tables are Delta tables; Spark reads them as they are:\n  {dir}/warehouse/demo.db"))?;
     world.say(&format!("The ACONs, the feed and the jobs are in\n  {dir}"))?;
     let listen = world.workspace.addr();
     let exe = world.exe.display();
