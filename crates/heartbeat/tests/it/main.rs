@@ -7,6 +7,7 @@
 )]
 
 mod cli;
+mod crash;
 mod jobs;
 mod kafka;
 mod scenarios;
