@@ -134,12 +134,11 @@ impl Acon {
     /// Reads a parsed JSON or YAML document.
     pub fn from_value(document: &Value) -> Reading {
         let mut report = Report::default();
-        let acon = match document {
-            Value::Object(map) => read(map, &mut report),
-            _ => {
-                report.error("(document)", "must be a mapping of ACON keys");
-                None
-            }
+        let acon = if let Value::Object(map) = document {
+            read(map, &mut report)
+        } else {
+            report.error("(document)", "must be a mapping of ACON keys");
+            None
         };
         let result = match acon {
             Some(acon) if report.errors.is_empty() => Ok(acon),
@@ -292,7 +291,7 @@ fn read_token(map: &Map<String, Value>, report: &mut Report) -> Option<SecretRef
             "a Databricks scope cannot hold the token that opens it; use env:NAME or file:PATH",
         ),
         Ok(SecretRef::Literal(secret)) if secret.expose().is_empty() => {
-            report.error("token", "must not be empty")
+            report.error("token", "must not be empty");
         }
         Ok(reference) => return Some(reference),
     }

@@ -290,7 +290,7 @@ impl RowReader {
         match row.sensor_read_type.as_deref().map(str::to_ascii_lowercase).as_deref() {
             None | Some("batch" | "streaming") => {}
             Some(_) => {
-                self.warn(line, "sensor_read_type", "is neither batch nor streaming; it has no effect")
+                self.warn(line, "sensor_read_type", "is neither batch nor streaming; it has no effect");
             }
         }
         if row.preprocess_query.is_some() {

@@ -119,8 +119,11 @@ impl Session {
         Ok(Engine::new(DeltaTable::new(&control)?, DeltaTable::new(&sensor)?, DeltaBlobs::new(&sensor)?))
     }
 
-    /// A spinner on stderr while something takes long; nothing when stderr is no terminal.
+    /// A spinner on stderr while something takes long; nothing when stderr is no terminal, or with --quiet.
     pub(crate) fn progress(&self, message: impl Into<String>) -> ProgressBar {
+        if self.printer.is_quiet() {
+            return ProgressBar::hidden();
+        }
         let bar = ProgressBar::new_spinner();
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
             bar.set_style(style);

@@ -31,7 +31,13 @@ impl Printer {
         }
     }
 
+    /// Whether only errors go to stderr.
+    pub(crate) fn is_quiet(self) -> bool {
+        self.quiet
+    }
+
     /// Prints text on stdout. A reader that has gone (`| head`) is no error.
+    #[expect(clippy::unused_self, reason = "the one door to stdout")]
     pub(crate) fn text(self, text: &str) -> io::Result<()> {
         let mut out = io::stdout().lock();
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

@@ -111,7 +111,7 @@ where
             match outcomes.get(&claim.token) {
                 Some(StartOutcome::Accepted(run_id)) => report.started.push(Started { job, run_id: *run_id }),
                 Some(StartOutcome::Refused(reason)) => {
-                    report.failed.push(Failed { job, reason: reason.clone() })
+                    report.failed.push(Failed { job, reason: reason.clone() });
                 }
                 Some(StartOutcome::Unknown(why)) => report.failed.push(Failed {
                     job,

@@ -144,11 +144,10 @@ fn list(folder: &Path) -> Result<Vec<String>, SourceError> {
             let kind = entry.file_type().map_err(|cause| unreadable(&directory, cause))?;
             let is_directory = kind.is_dir() || (kind.is_symlink() && directory.join(&name).is_dir());
             match (is_directory, is_trigger(&path)) {
-                (_, false) => {}
-                // A link to a folder could lead back up; the folders of a store have none.
                 (true, true) if kind.is_dir() => below.push(format!("{path}/")),
-                (true, true) => {}
                 (false, true) => files.push(path),
+                // Among them links to folders: they could lead back up, and the folders of a store have none.
+                (_, false) | (true, true) => {}
             }
         }
     }

@@ -8,6 +8,7 @@
 
 mod cli;
 mod crash;
+mod docs;
 mod jobs;
 mod kafka;
 mod scenarios;

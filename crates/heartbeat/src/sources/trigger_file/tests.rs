@@ -30,7 +30,7 @@ impl Folder {
 
     fn look_at(&self, name: &str, since: Since) -> Result<Finding, SourceError> {
         let ask = Ask { asset: Asset::Folder { name: name.into() }, since };
-        answer(self.base.path(), &ask, Instant::now() + Duration::from_secs(60))
+        answer(self.base.path(), &ask, Instant::now() + Duration::from_mins(1))
     }
 }
 
