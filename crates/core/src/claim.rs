@@ -38,11 +38,16 @@ pub enum StartOutcome {
 /// Idempotency token of run-now: 64 hexadecimal digits, the length that the Jobs API allows.
 ///
 /// A function of what is accounted for and nothing else: no clock, no soft row that fires later, no feed edit
-/// and no other snapshot changes it.
+/// and no other snapshot changes it. Sensor rows that were deleted and made again count from 0, so the time when
+/// a row was made, which it remembers, is part of it.
 pub fn token(ids: &TableIds, start: &Start) -> String {
     let parts = (FORMAT, &ids.control, &ids.sensor, start.job.as_str(), &start.rows, start.attempt);
-    let digest = Sha256::digest(serde_json::to_vec(&parts).unwrap_or_default());
-    hex(&digest)
+    let json = if start.born.is_empty() {
+        serde_json::to_vec(&parts)
+    } else {
+        serde_json::to_vec(&(parts, &start.born))
+    };
+    hex(&Sha256::digest(json.unwrap_or_default()))
 }
 
 /// Hexadecimal digits of bytes.
@@ -80,7 +85,7 @@ pub fn claim(view: &View<'_>, claims: &[(JobId, Claim)], now: Timestamp) -> Chan
             let mut row = sensor_row(view, sensor);
             let mut state = sensor.state.clone();
             if !state.has_news() {
-                adopt_foreign_news(&mut state);
+                adopt_foreign_news(&mut state, claim.at);
                 row.status = Some(ACQUIRED_NEW_DATA.to_owned());
                 row.status_change_timestamp = Some(now);
             }
@@ -99,6 +104,10 @@ pub fn record(view: &View<'_>, outcomes: &BTreeMap<String, StartOutcome>) -> Cha
         let outcome = outcomes.get(&claim.token)?;
         match (&claim.state, outcome) {
             (ClaimState::Claimed { .. }, _) | (ClaimState::Refused { .. }, StartOutcome::Accepted(_)) => {}
+            // Completed by another run, or by this one before its id was known: what it tells is no news.
+            (ClaimState::Done { .. }, StartOutcome::Accepted(run_id)) => {
+                return Some(ClaimState::Done { run_id: Some(*run_id) });
+            }
             _ => return None,
         }
         Some(match outcome {
@@ -118,13 +127,27 @@ fn change_claims(view: &View<'_>, next: impl Fn(&Claim) -> Option<ClaimState>) -
         if next == claim.state || !written.insert(&sensor.row_id) {
             continue;
         }
-        let mut state = sensor.state.clone();
-        state.claim = Some(Claim { state: next, ..claim.clone() });
         let mut row = sensor_row(view, sensor);
-        state.store(&mut row);
+        moved_on(&sensor.state, claim, next).store(&mut row);
         put(&mut changes, sensor, row);
     }
+    for orphan in &view.orphans {
+        let Some(claim) = &orphan.state.claim else { continue };
+        if let Some(next) = next(claim).filter(|next| *next != claim.state) {
+            let mut row = view.sensor[orphan.sensor].clone();
+            moved_on(&orphan.state, claim, next).store(&mut row);
+            changes.update.push((orphan.sensor, row));
+        }
+    }
     changes
+}
+
+fn moved_on(state: &SensorState, claim: &Claim, next: ClaimState) -> SensorState {
+    let last_run = match next {
+        ClaimState::Done { run_id } => run_id,
+        _ => state.last_run,
+    };
+    SensorState { claim: Some(Claim { state: next, ..claim.clone() }), last_run, ..state.clone() }
 }
 
 /// What a completion found.
@@ -148,25 +171,33 @@ pub fn complete(
     run_id: Option<i64>,
     now: Timestamp,
 ) -> (Completion, Changes<SensorRow>) {
-    if view.of_job(job).next().is_none() {
-        return (Completion::UnknownJob, Changes::default());
+    let told_before = |sensor: &Sensor| run_id.is_some_and(|told| finished_run(&sensor.state) == Some(told));
+    if view.of_job(job).any(told_before) {
+        return (Completion::DoneBefore, Changes::default());
     }
     if let Some(claim) = view.open_claim(job) {
         let done = ClaimState::Done { run_id: claim.run_id().or(run_id) };
         return (Completion::Claimed, finish(view, job, &claim.token, &done, now));
     }
-    if view.of_job(job).any(|sensor| is_done_before(sensor, run_id)) {
+    if view.of_job(job).next().is_none() {
+        return (Completion::UnknownJob, Changes::default());
+    }
+    if view.of_job(job).any(|sensor| sensor.lags && claim_is_done(&sensor.state)) {
         return (Completion::DoneBefore, Changes::default());
     }
-    (Completion::ByHand, account_for_all(view, job, now))
+    (Completion::ByHand, account_for_all(view, job, run_id, now))
 }
 
-fn is_done_before(sensor: &Sensor, told: Option<i64>) -> bool {
-    let Some(ClaimState::Done { run_id }) = sensor.state.claim.as_ref().map(|claim| &claim.state) else {
-        return false;
-    };
-    let same_run = told.is_some() && told == *run_id;
-    same_run || sensor.lags
+fn claim_is_done(state: &SensorState) -> bool {
+    matches!(state.claim.as_ref().map(|claim| &claim.state), Some(ClaimState::Done { .. }))
+}
+
+/// The run that a row was completed by last.
+fn finished_run(state: &SensorState) -> Option<i64> {
+    match state.claim.as_ref().map(|claim| &claim.state) {
+        Some(ClaimState::Done { run_id: Some(run_id) }) => Some(*run_id),
+        _ => state.last_run,
+    }
 }
 
 /// D1 for the claim `token` of a job: only the claimed rows, only up to the claimed count.
@@ -186,13 +217,28 @@ pub fn finish(
         }
         let mut state = sensor.state.clone();
         state.account(claim.rows.get(sensor.row_id.as_str()).copied().unwrap_or_default());
-        state.claim = Some(Claim { state: done.clone(), ..claim.clone() });
+        let state = moved_on(&state, claim, done.clone());
         put_processed(view, sensor, &state, now, &mut changes);
+    }
+    for orphan in view.orphans.iter().filter(|orphan| orphan.job == *job) {
+        let Some(claim) = orphan.state.claim.as_ref().filter(|claim| claim.token == token) else { continue };
+        let stored = &view.sensor[orphan.sensor];
+        let mut row = SensorRow {
+            status: Some(PROCESSED_NEW_DATA.to_owned()),
+            status_change_timestamp: Some(now),
+            ..stored.clone()
+        };
+        let mut state = orphan.state.clone();
+        state.account(
+            stored.sensor_id.as_ref().and_then(|id| claim.rows.get(id)).copied().unwrap_or_default(),
+        );
+        moved_on(&state, claim, done.clone()).store(&mut row);
+        changes.update.push((orphan.sensor, row));
     }
     changes
 }
 
-fn account_for_all(view: &View<'_>, job: &JobId, now: Timestamp) -> Changes<SensorRow> {
+fn account_for_all(view: &View<'_>, job: &JobId, run_id: Option<i64>, now: Timestamp) -> Changes<SensorRow> {
     let mut changes = Changes::default();
     let mut written = HashSet::new();
     for sensor in view.of_job(job) {
@@ -204,6 +250,7 @@ fn account_for_all(view: &View<'_>, job: &JobId, now: Timestamp) -> Changes<Sens
         let mut state = sensor.state.clone();
         state.account(state.news);
         state.by_hand = true;
+        state.last_run = run_id.or(state.last_run);
         put_processed(view, sensor, &state, now, &mut changes);
     }
     changes
@@ -226,21 +273,22 @@ fn put_processed(
     put(changes, sensor, row);
 }
 
-/// Accepted claims beside which somebody else has marked rows as completed: the result of the run decides
-/// whether the claim is done.
+/// Accepted claims beside which somebody else has marked rows as completed, deleted them or fed them anew: the
+/// result of the run decides whether the claim is done.
 pub fn claims_to_settle<'v>(view: &'v View<'_>) -> Vec<(&'v JobId, &'v Claim)> {
     view.jobs
         .keys()
         .filter_map(|job| {
             let claim = view.open_claim(job).filter(|claim| claim.run_id().is_some())?;
+            let still_fed = |row_id: &String| view.of_job(job).any(|sensor| sensor.row_id.as_str() == row_id);
             let marked = view.of_job(job).any(|sensor| {
                 let claimed = claim.rows.contains_key(sensor.row_id.as_str());
                 let processed = sensor
                     .sensor
                     .is_some_and(|index| view.sensor[index].status.as_deref() == Some(PROCESSED_NEW_DATA));
-                claimed && (sensor.status == Status::Completed || processed)
+                claimed && (matches!(sensor.status, Status::Completed | Status::Never) || processed)
             });
-            marked.then_some((job, claim))
+            (marked || !claim.rows.keys().all(still_fed)).then_some((job, claim))
         })
         .collect()
 }

@@ -14,11 +14,17 @@ use jiff::{SignedDuration, Timestamp};
 use crate::acon::SourceKind;
 use crate::ids::JobId;
 use crate::sensor::{Dependency, RowProblem, Sensor, Status, View};
-use crate::state::{Claim, ClaimState};
+use crate::state::{Claim, ClaimState, SensorState};
 
 /// How long a token is trusted to find its run again. The documentation names no life for a token; after this
 /// the run is looked for in runs/list before anything is posted.
 pub const TOKEN_LIFE: SignedDuration = SignedDuration::from_hours(1);
+
+/// True when the token of a claim may have been forgotten; also when the clock has gone back far, so that the claim's
+/// age is not known.
+pub fn is_in_doubt(claim: &Claim, now: Timestamp) -> bool {
+    now.duration_since(claim.at).abs() > TOKEN_LIFE
+}
 
 /// Whose jobs a pass starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +58,8 @@ pub struct Start {
     pub anchor: String,
     /// Sensor rows that the start accounts for, with their news count.
     pub rows: BTreeMap<String, u64>,
+    /// When those rows were made, where that is known.
+    pub born: BTreeMap<String, Timestamp>,
     /// Attempt of this set of news, from 1.
     pub attempt: u32,
 }
@@ -120,7 +128,7 @@ fn judge(view: &View<'_>, job: &JobId, selection: &Selection, now: Timestamp) ->
             _ => Verdict::Adopt(Adoption {
                 job: job.clone(),
                 claim: claim.clone(),
-                in_doubt: now.duration_since(claim.at) > TOKEN_LIFE,
+                in_doubt: is_in_doubt(claim, now),
             }),
         };
     }
@@ -149,12 +157,13 @@ fn judge(view: &View<'_>, job: &JobId, selection: &Selection, now: Timestamp) ->
             sensor_id: anchor.id.clone(),
         });
     }
-    let covered = covered_rows(&rows);
+    let covered = refused_rows(&rows).unwrap_or_else(|| covered_rows(&rows));
     let attempt = earlier_attempt(&rows, &covered).unwrap_or(1);
     Verdict::Start(Start {
         job: job.clone(),
         source: anchor.source,
         anchor: anchor.id.clone(),
+        born: born(&rows, &covered, now),
         rows: covered,
         attempt,
     })
@@ -179,6 +188,33 @@ fn covered_rows(rows: &[&Sensor]) -> BTreeMap<String, u64> {
         .map(|row| {
             let count = if row.state.has_news() { row.state.news } else { row.state.news + 1 };
             (row.row_id.as_str().to_owned(), count)
+        })
+        .collect()
+}
+
+/// Rows of a claim that was refused and whose news still waits. It is claimed again as it was, with the same token:
+/// another pass may have posted that token as well, and not have written down yet that it has a run.
+fn refused_rows(rows: &[&Sensor]) -> Option<BTreeMap<String, u64>> {
+    let waits = |id: &String, count: &u64| {
+        rows.iter().any(|row| {
+            let free = row.problem.is_none() && row.row_id.as_str() == id;
+            free && row.state.has_news() && row.state.news == *count
+        })
+    };
+    rows.iter()
+        .filter_map(|row| row.state.claim.as_ref())
+        .filter(|claim| matches!(claim.state, ClaimState::Refused { .. }))
+        .find(|claim| claim.rows.iter().all(|(id, count)| waits(id, count)))
+        .map(|claim| claim.rows.clone())
+}
+
+/// When the covered rows were made; a row without a state is made by the claim.
+fn born(rows: &[&Sensor], covered: &BTreeMap<String, u64>, now: Timestamp) -> BTreeMap<String, Timestamp> {
+    rows.iter()
+        .filter(|row| covered.contains_key(row.row_id.as_str()))
+        .filter_map(|row| {
+            let fresh = (row.state == SensorState::default()).then_some(now);
+            Some((row.row_id.as_str().to_owned(), row.state.born.or(fresh)?))
         })
         .collect()
 }

@@ -111,6 +111,9 @@ pub fn acquire(view: &View<'_>, seen: &[Seen], mode: Mode, began: Timestamp) -> 
             continue;
         }
         let mut state = sensor.state.clone();
+        if state == SensorState::default() {
+            state.born = Some(began);
+        }
         state.acquire(answer.position.clone(), answer.news);
         if answer.news {
             state.claim = None;
@@ -147,7 +150,10 @@ pub(crate) fn put(changes: &mut Changes<SensorRow>, sensor: &Sensor, row: Sensor
 }
 
 /// Raises the news count of a row that others have fired, so that a claim can account for it.
-pub(crate) fn adopt_foreign_news(state: &mut SensorState) {
+pub(crate) fn adopt_foreign_news(state: &mut SensorState, now: Timestamp) {
+    if *state == SensorState::default() {
+        state.born = Some(now);
+    }
     if state.accounted.is_none() {
         state.accounted = Some(state.acquired.clone().map_or(Accounted::Nothing, Accounted::UpTo));
     }

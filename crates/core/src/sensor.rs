@@ -3,7 +3,7 @@
 //! [`View::new`] joins one snapshot of the control table with one of the sensor table. A row that makes no
 //! sense is a [`RowProblem`] of that row; it never touches the others.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use jiff::Timestamp;
@@ -12,7 +12,7 @@ use crate::acon::SourceKind;
 use crate::ids::{JobId, SensorRowId, unique_in};
 use crate::row::{COMPLETED, ControlRow, IN_PROGRESS, NEW_EVENT_AVAILABLE, PROCESSED_NEW_DATA, SensorRow};
 use crate::source::Asset;
-use crate::state::{BadState, Claim, SensorState};
+use crate::state::{BadState, Claim, ClaimState, SensorState};
 
 /// Status of a control row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,6 +150,19 @@ pub struct View<'a> {
     pub unusable: Vec<(usize, RowProblem)>,
     /// Indices into `sensors` of rows whose key another row has already.
     pub duplicates: Vec<usize>,
+    /// Sensor rows whose control row was deleted before their claim was done.
+    pub orphans: Vec<Orphan>,
+}
+
+/// A sensor row without a control row, with a claim that is not done: its run goes on all the same.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Orphan {
+    /// Index of the sensor row in its snapshot.
+    pub sensor: usize,
+    /// The job, which is the last part of the row's id.
+    pub job: JobId,
+    /// What the sensor row remembers.
+    pub state: SensorState,
 }
 
 impl<'a> View<'a> {
@@ -162,6 +175,7 @@ impl<'a> View<'a> {
             jobs: BTreeMap::new(),
             unusable: Vec::new(),
             duplicates: Vec::new(),
+            orphans: Vec::new(),
         };
         let stored = index_sensor_rows(sensor);
         for (index, row) in control.iter().enumerate() {
@@ -174,6 +188,7 @@ impl<'a> View<'a> {
             }
         }
         view.find_collisions();
+        view.orphans = orphans(&view.sensors, sensor, &stored);
         for (index, read) in view.sensors.iter().enumerate() {
             view.jobs.entry(read.job.clone()).or_default().push(index);
         }
@@ -185,9 +200,12 @@ impl<'a> View<'a> {
         self.jobs.get(job).into_iter().flatten().map(|index| &self.sensors[*index])
     }
 
-    /// The newest claim of a job that is open, from any of its rows.
+    /// The claim of a job that is open, from any of its rows, deleted ones too.
     pub fn open_claim(&self, job: &JobId) -> Option<&Claim> {
-        self.of_job(job).find_map(|sensor| sensor.state.open_claim())
+        let deleted = || self.orphans.iter().filter(|orphan| orphan.job == *job);
+        self.of_job(job)
+            .find_map(|sensor| sensor.state.open_claim())
+            .or_else(|| deleted().find_map(|orphan| orphan.state.open_claim()))
     }
 
     /// The control row of a sensor.
@@ -362,6 +380,23 @@ fn attach_state(read: &mut Sensor, rows: &[SensorRow], stored: &HashMap<&str, Op
             }
         }
     }
+}
+
+fn orphans(sensors: &[Sensor], rows: &[SensorRow], stored: &HashMap<&str, Option<usize>>) -> Vec<Orphan> {
+    let known: HashSet<&str> = sensors.iter().map(|sensor| sensor.row_id.as_str()).collect();
+    let mut orphans: Vec<Orphan> = stored
+        .iter()
+        .filter(|(id, _)| !known.contains(*id))
+        .filter_map(|(id, index)| {
+            let (_, job) = id.rsplit_once('_')?;
+            let state = SensorState::of_row(&rows[(*index)?]).ok()??;
+            let done =
+                state.claim.as_ref().is_none_or(|claim| matches!(claim.state, ClaimState::Done { .. }));
+            (!done).then_some(Orphan { sensor: (*index)?, job: JobId::parse(job).ok()?, state })
+        })
+        .collect();
+    orphans.sort_by_key(|orphan| orphan.sensor);
+    orphans
 }
 
 fn name_of(sensor: &Sensor) -> String {

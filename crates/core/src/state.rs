@@ -37,6 +37,12 @@ pub struct SensorState {
     /// next news.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub by_hand: bool,
+    /// The run that accounted for news last. What it tells again, however late, accounts for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_run: Option<i64>,
+    /// When the row was made; part of tokens, so that a row made again, which counts from 0, shares none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub born: Option<Timestamp>,
     /// The newest decision to start the job for this row's news.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<Claim>,

@@ -1,7 +1,7 @@
 use super::*;
 use crate::detect::Mode;
 use crate::fixtures::{Scene, files, job};
-use crate::row::{COMPLETED, IN_PROGRESS, NEW_EVENT_AVAILABLE};
+use crate::row::{COMPLETED, ControlRow, IN_PROGRESS, NEW_EVENT_AVAILABLE};
 
 fn ids() -> TableIds {
     TableIds { control: "c".into(), sensor: "s".into() }
@@ -21,6 +21,7 @@ fn token_is_fixed_for_ever() {
         source: crate::acon::SourceKind::Kafka,
         anchor: "p: t".into(),
         rows: [("p__t_7".to_owned(), 3), ("a_7".to_owned(), 1)].into(),
+        born: BTreeMap::new(),
         attempt: 1,
     };
     let token = token(&ids(), &start);
@@ -206,4 +207,95 @@ fn a_soft_row_that_fires_between_claim_and_run_is_not_lost() {
     assert_eq!(scene.statuses(), [IN_PROGRESS, IN_PROGRESS]);
     scene.complete("7");
     assert_eq!(scene.statuses(), [COMPLETED, NEW_EVENT_AVAILABLE]);
+}
+
+#[test]
+fn completion_told_again_after_every_row_fired_anew_takes_no_later_news() {
+    let mut scene = two_hard_rows();
+    scene.fire(0, &["x"]);
+    scene.fire(1, &["y"]);
+    scene.trigger(11);
+    assert_eq!(scene.complete_sensor("7", Some(11)), Completion::Claimed);
+    scene.project();
+    scene.fire(0, &["x", "later"]);
+    scene.fire(1, &["y", "later"]);
+    assert_eq!(scene.complete_sensor("7", Some(11)), Completion::DoneBefore, "before the next claim");
+    scene.trigger(12);
+    assert_eq!(scene.complete_sensor("7", Some(11)), Completion::DoneBefore, "while the next run goes on");
+    assert!(scene.view().sensors.iter().all(|sensor| sensor.state.has_news()));
+    assert_eq!(scene.complete_sensor("7", Some(12)), Completion::Claimed);
+}
+
+#[test]
+fn another_run_completes_the_claim_of_one_that_failed() {
+    let mut scene = two_hard_rows();
+    scene.fire(0, &["x"]);
+    scene.fire(1, &["y"]);
+    scene.trigger(11);
+    assert_eq!(scene.complete_sensor("7", Some(99)), Completion::Claimed);
+}
+
+#[test]
+fn run_that_is_accepted_after_a_run_by_hand_has_completed_its_claim_accounts_for_nothing_more() {
+    let mut scene = two_hard_rows();
+    scene.fire(0, &["x"]);
+    scene.fire(1, &["y"]);
+    let token = scene.claim_starts()[&job("7")].clone();
+    assert_eq!(scene.complete_sensor("7", Some(99)), Completion::Claimed);
+    scene.project();
+    scene.record(&token, StartOutcome::Accepted(11));
+    scene.fire(0, &["x", "later"]);
+    assert_eq!(scene.complete_sensor("7", Some(11)), Completion::DoneBefore);
+    assert!(scene.view().sensors[0].state.has_news());
+}
+
+/// Two passes post one token: the first is refused, the second accepted, and only later written down.
+#[test]
+fn a_refused_claim_is_claimed_again_as_it_was_whatever_fired_since() {
+    let mut scene = two_hard_rows();
+    scene.control[1].dependency_flag = Some("FALSE".into());
+    scene.fire(0, &["x"]);
+    let token = scene.claim_starts()[&job("7")].clone();
+    scene.record(&token, StartOutcome::Refused("403".into()));
+    scene.fire(1, &["y"]);
+    assert_eq!(scene.claim_starts()[&job("7")], token, "the other pass may have a run of it");
+    scene.record(&token, StartOutcome::Accepted(11));
+    scene.project();
+    scene.complete("7");
+    assert_eq!(scene.statuses(), [COMPLETED, NEW_EVENT_AVAILABLE]);
+}
+
+#[test]
+fn rows_deleted_while_their_run_goes_on_keep_their_claim_open() {
+    let mut scene = two_hard_rows();
+    for row in &mut scene.control {
+        row.dependency_flag = Some("FALSE".into());
+    }
+    scene.fire(0, &["x"]);
+    scene.trigger(11);
+    scene.control.remove(0);
+    scene.control[0].status = None;
+    scene.fire(0, &["y"]);
+    assert!(scene.trigger(12).is_empty(), "run 11 goes on");
+    assert_eq!(scene.complete("7"), Completion::Claimed);
+    assert_eq!(scene.statuses(), [NEW_EVENT_AVAILABLE], "run 11 began before this news");
+    assert_eq!(scene.trigger(12), [job("7")]);
+}
+
+#[test]
+fn a_row_deleted_while_its_run_went_on_and_fed_again_blocks_nothing() {
+    let mut scene = two_hard_rows();
+    scene.fire(0, &["x"]);
+    scene.fire(1, &["y"]);
+    scene.trigger(11);
+    let deleted = scene.control.remove(0);
+    scene.complete("7");
+    scene.control.push(ControlRow { status: None, ..deleted.clone() });
+    scene.fire(0, &["y", "z"]);
+    scene.fire(1, &["x", "z"]);
+    assert_eq!(scene.trigger(12), [job("7")]);
+    scene.control.clear();
+    scene.control.push(ControlRow { status: None, ..deleted });
+    let view = scene.view();
+    assert_eq!(claims_to_settle(&view)[0].1.run_id(), Some(12), "its run is asked how it ended");
 }

@@ -31,6 +31,8 @@ where
             for _ in 0..ROUNDS {
                 let view = loaded.view();
                 let changes = match completion {
+                    // Others have written D2 meanwhile, and started the job again.
+                    _ if view.open_claim(job).is_some() => project(&view, clock.now()),
                     Completion::UnknownJob => return Ok(completion),
                     Completion::DoneBefore => project(&view, clock.now()),
                     Completion::Claimed => complete_job(&view, job, Completed::Claimed, clock.now()),

@@ -90,8 +90,11 @@ where
     }
 
     async fn load(&self) -> Result<Loaded<C::Backing, S::Backing>, EngineError> {
-        let (control, sensor) = tokio::join!(self.control.load(), self.sensor.load());
-        Ok(Loaded { control: control.map_err(store("control"))?, sensor: sensor.map_err(store("sensor"))? })
+        // One after the other: the control table may lag behind the sensor table, as after a crash, and its commits
+        // are made against what was read. A control table that is ahead of the sensor rows would be set back to them.
+        let control = self.control.load().await.map_err(store("control"))?;
+        let sensor = self.sensor.load().await.map_err(store("sensor"))?;
+        Ok(Loaded { control, sensor })
     }
 
     /// Both tables, for a command that only shows them.

@@ -7,7 +7,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use heartbeat_core::acon::SourceKind;
 use heartbeat_core::claim::{StartOutcome, TableIds, claim, claims_to_settle, finish, new_claim, record};
-use heartbeat_core::decide::{Adoption, Decision, Selection, Start, WaitReason, decide};
+use heartbeat_core::decide::{Adoption, Decision, Selection, Start, WaitReason, decide, is_in_doubt};
 use heartbeat_core::domain::Domain;
 use heartbeat_core::ids::JobId;
 use heartbeat_core::jobs::{Jobs, RunState};
@@ -71,6 +71,9 @@ enum Origin {
 /// Clocks of two machines may differ by this much when runs are looked for by their start.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
+/// How far back a run is looked for when the clock has gone back since the claim.
+const UNKNOWN_AGE: SignedDuration = SignedDuration::from_hours(24);
+
 impl<C, S, B> Engine<C, S, B>
 where
     C: Table<ControlRow>,
@@ -99,7 +102,7 @@ where
         if calls.is_empty() {
             return Ok(report);
         }
-        let outcomes = call_all(jobs, &calls).await;
+        let outcomes = call_all(jobs, &calls, clock).await;
         fail_point::reach("trigger:after_r");
         let loaded = self.record_outcomes(loaded, &outcomes).await?;
         fail_point::reach("trigger:after_k2");
@@ -185,7 +188,7 @@ where
                 }
                 Ok(RunState::Active) => {}
                 Ok(RunState::Failed(why) | RunState::Skipped(why)) => report.warnings.push(format!(
-                    "{} was marked as completed, but its run {run_id} did not succeed: {why}",
+                    "rows of {} were changed by others, but its run {run_id} did not succeed: {why}",
                     name_of(job)
                 )),
                 Err(no_answer) => {
@@ -221,10 +224,10 @@ where
 }
 
 /// R for all claims at once; the client keeps to the API's limit. Outcomes by token.
-async fn call_all(jobs: &impl Jobs, calls: &[Call]) -> BTreeMap<String, StartOutcome> {
+async fn call_all(jobs: &impl Jobs, calls: &[Call], clock: &impl Clock) -> BTreeMap<String, StartOutcome> {
     let mut pending: FuturesUnordered<_> = calls
         .iter()
-        .map(|call| async move { (call.claim.token.clone(), call_one(jobs, call).await) })
+        .map(|call| async move { (call.claim.token.clone(), call_one(jobs, call, clock).await) })
         .collect();
     let mut outcomes = BTreeMap::new();
     while let Some((token, outcome)) = pending.next().await {
@@ -234,9 +237,14 @@ async fn call_all(jobs: &impl Jobs, calls: &[Call]) -> BTreeMap<String, StartOut
     outcomes
 }
 
-async fn call_one(jobs: &impl Jobs, call: &Call) -> StartOutcome {
+async fn call_one(jobs: &impl Jobs, call: &Call, clock: &impl Clock) -> StartOutcome {
     let Call { job, claim, origin } = call;
+    // A process that was stopped for long since the claim was read is in doubt as well.
+    let now = clock.now();
     match origin {
+        Origin::Fresh | Origin::Adopted if is_in_doubt(claim, now) => {
+            resolve_doubt(jobs, job, claim, now).await
+        }
         Origin::Fresh => jobs.run_now(&claim.domain, job, &claim.token).await,
         // A refusal now says nothing about the call that was made before: the claim stays open.
         Origin::Adopted => match jobs.run_now(&claim.domain, job, &claim.token).await {
@@ -245,13 +253,15 @@ async fn call_one(jobs: &impl Jobs, call: &Call) -> StartOutcome {
             }
             outcome => outcome,
         },
-        Origin::InDoubt => resolve_doubt(jobs, job, claim).await,
+        Origin::InDoubt => resolve_doubt(jobs, job, claim, now).await,
     }
 }
 
 /// Looks for the run of a claim whose token may have been forgotten.
-async fn resolve_doubt(jobs: &impl Jobs, job: &JobId, claim: &Claim) -> StartOutcome {
-    let since = claim.at.checked_sub(CLOCK_SKEW).unwrap_or(Timestamp::MIN);
+async fn resolve_doubt(jobs: &impl Jobs, job: &JobId, claim: &Claim, now: Timestamp) -> StartOutcome {
+    // A claim from the future: the clock has gone back, nobody knows how old it is.
+    let margin = if claim.at > now { UNKNOWN_AGE } else { CLOCK_SKEW };
+    let since = claim.at.min(now).checked_sub(margin).unwrap_or(Timestamp::MIN);
     let runs = match jobs.runs_since(&claim.domain, job, since).await {
         Ok(runs) => runs,
         Err(no_answer) => {

@@ -7,6 +7,7 @@
 )]
 
 mod cli;
+mod crash;
 mod docs;
 mod jobs;
 mod kafka;
