@@ -123,7 +123,11 @@ impl fmt::Display for RowProblem {
             Self::NoProduct(id) => {
                 write!(f, "sensor_id `{id}` has no product: write `<product>: <topic>`")
             }
-            Self::BadFolder(id) => write!(f, "sensor_id `{id}` cannot be the name of a trigger folder"),
+            Self::BadFolder(id) => write!(
+                f,
+                "sensor_id `{id}` cannot be the name of a trigger folder: it must hold no slash and not begin with \
+                 `.` or `_`, which hide its files"
+            ),
             Self::Collision { with, row_id } => {
                 write!(f, "shares the sensor row `{row_id}` with {with}; rename one of them")
             }
@@ -311,7 +315,7 @@ pub fn asset_of(source: SourceKind, sensor_id: &str) -> Result<Asset, RowProblem
             }
         }
         SourceKind::TriggerFile => {
-            let goes_astray = sensor_id.contains(['/', '\\', '\0']) || matches!(sensor_id, "." | "..");
+            let goes_astray = sensor_id.contains(['/', '\\', '\0']) || sensor_id.starts_with(['.', '_']);
             if goes_astray {
                 return Err(RowProblem::BadFolder(sensor_id.to_owned()));
             }
