@@ -187,6 +187,8 @@ fn commands_in_the_pages_are_valid() {
                 let line =
                     line.split(['#', '>', '|', ';']).next().unwrap_or_default().trim_end_matches(['&', ' ']);
                 let Some(line) = line.strip_prefix("heartbeat ") else { continue };
+                // Databricks puts numbers in their place.
+                let line = line.replace("{{job.id}}", "1").replace("{{job.run_id}}", "2");
                 let words = line.split_whitespace().map(|word| word.trim_matches(['"', '\'']));
                 let parsed = Cli::try_parse_from(["heartbeat"].into_iter().chain(words));
                 // Help is an `Err` to clap, printed on stdout.
