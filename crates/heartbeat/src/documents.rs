@@ -49,7 +49,9 @@ fn problem(message: &str) -> String {
         }
     }
     if lower.contains("invalid type") || lower.contains("invalid value") {
-        return "a value has the wrong type".to_owned();
+        // What was expected is ours; what was found is the user's.
+        let expected = message.rfind("expected ").map(|at| message[at..].lines().next().unwrap_or_default());
+        return format!("a value has the wrong type, {}", expected.unwrap_or("see the documentation"));
     }
     "is no YAML: the syntax is broken here".to_owned()
 }
