@@ -11,7 +11,7 @@ use crate::detect::{adopt_foreign_news, put, sensor_row};
 use crate::domain::Domain;
 use crate::ids::JobId;
 use crate::row::{ACQUIRED_NEW_DATA, PROCESSED_NEW_DATA, SensorRow};
-use crate::sensor::{Sensor, Status, View};
+use crate::sensor::{RowProblem, Sensor, Status, View};
 use crate::state::{Claim, ClaimState, FORMAT, SensorState};
 use crate::table::Changes;
 
@@ -171,12 +171,12 @@ pub fn complete(
     run_id: Option<i64>,
     now: Timestamp,
 ) -> (Completion, Changes<SensorRow>) {
-    if run_id.is_some() && view.states_of_job(job).any(|state| finished_run(state) == run_id) {
+    if run_id.is_some_and(|told| view.states_of_job(job).any(|state| was_finished_by(state, told))) {
         return (Completion::DoneBefore, Changes::default());
     }
     if let Some(claim) = view.open_claim(job) {
         let done = ClaimState::Done { run_id: claim.run_id().or(run_id) };
-        return (Completion::Claimed, finish(view, job, &claim.token, &done, now));
+        return (Completion::Claimed, finish(view, job, &claim.token, &done, run_id, now));
     }
     if view.of_job(job).next().is_none() {
         return (Completion::UnknownJob, Changes::default());
@@ -191,20 +191,23 @@ fn claim_is_done(state: &SensorState) -> bool {
     matches!(state.claim.as_ref().map(|claim| &claim.state), Some(ClaimState::Done { .. }))
 }
 
-/// The run that a row was completed by last.
-fn finished_run(state: &SensorState) -> Option<i64> {
-    match state.claim.as_ref().map(|claim| &claim.state) {
-        Some(ClaimState::Done { run_id: Some(run_id) }) => Some(*run_id),
-        _ => state.last_run,
-    }
+/// Whether this run, claimed or told, completed a row last.
+fn was_finished_by(state: &SensorState, told: i64) -> bool {
+    let claimed = match state.claim.as_ref().map(|claim| &claim.state) {
+        Some(ClaimState::Done { run_id }) => *run_id,
+        _ => None,
+    };
+    claimed == Some(told) || state.last_run == Some(told)
 }
 
-/// D1 for the claim `token` of a job: only the claimed rows, only up to the claimed count.
+/// D1 for the claim `token` of a job: only the claimed rows, only up to the claimed count. `told` is the run that told
+/// so, where it may be another than the claimed one.
 pub fn finish(
     view: &View<'_>,
     job: &JobId,
     token: &str,
     done: &ClaimState,
+    told: Option<i64>,
     now: Timestamp,
 ) -> Changes<SensorRow> {
     let mut changes = Changes::default();
@@ -216,10 +219,12 @@ pub fn finish(
         }
         let mut state = sensor.state.clone();
         state.account(claim.rows.get(sensor.row_id.as_str()).copied().unwrap_or_default());
-        let state = moved_on(&state, claim, done.clone());
+        let mut state = moved_on(&state, claim, done.clone());
+        state.last_run = told.or(state.last_run);
+        // Whatever is wrong with the control row since, its claim must close: the state was read to get here.
         put_processed(view, sensor, &state, now, &mut changes);
     }
-    for orphan in view.orphans.iter().filter(|orphan| orphan.job == *job) {
+    for orphan in view.orphans_of(job) {
         let Some(claim) = orphan.state.claim.as_ref().filter(|claim| claim.token == token) else { continue };
         let stored = &view.sensor[orphan.sensor];
         let mut row = SensorRow {
@@ -243,12 +248,19 @@ fn account_for_all(view: &View<'_>, job: &JobId, run_id: Option<i64>, now: Times
     for sensor in view.of_job(job) {
         let stored = sensor.sensor.map(|index| &view.sensor[index]);
         let acquired = stored.is_some_and(|row| row.status.as_deref() == Some(ACQUIRED_NEW_DATA));
-        if !(acquired || sensor.state.has_news()) || !written.insert(&sensor.row_id) {
+        let fired = acquired || sensor.state.has_news() || sensor.is_new();
+        // A run that tells itself is remembered also where it had nothing to account for.
+        let remembers = run_id.is_some() && sensor.state != SensorState::default();
+        let is_readable = !matches!(
+            sensor.problem,
+            Some(RowProblem::State(_) | RowProblem::SensorRowTwice(_) | RowProblem::Collision { .. })
+        );
+        if !(fired || remembers) || !is_readable || !written.insert(&sensor.row_id) {
             continue;
         }
         let mut state = sensor.state.clone();
         state.account(state.news);
-        state.by_hand = true;
+        state.by_hand |= fired;
         state.last_run = run_id.or(state.last_run);
         put_processed(view, sensor, &state, now, &mut changes);
     }
@@ -263,12 +275,11 @@ fn put_processed(
     changes: &mut Changes<SensorRow>,
 ) {
     let mut row = sensor_row(view, sensor);
-    let holds_state = row.upstream_key.as_deref() == Some(FORMAT);
-    if holds_state && sensor.problem.is_none() {
-        state.store(&mut row);
+    state.store(&mut row);
+    if !state.has_news() {
+        row.status = Some(PROCESSED_NEW_DATA.to_owned());
+        row.status_change_timestamp = Some(now);
     }
-    row.status = Some(PROCESSED_NEW_DATA.to_owned());
-    row.status_change_timestamp = Some(now);
     put(changes, sensor, row);
 }
 

@@ -139,10 +139,12 @@ fn judge(view: &View<'_>, job: &JobId, selection: &Selection, now: Timestamp) ->
     let Some(anchor) = anchor(&rows) else {
         return Verdict::Wait(why_no_candidate(&rows));
     };
+    let unusable = view.unusable_hard.get(job).into_iter().flatten();
     let missing: Vec<(String, Status)> = rows
         .iter()
         .filter(|row| row.dependency == Dependency::Hard && !row.is_new())
         .map(|row| (row.id.clone(), row.status.clone()))
+        .chain(unusable.filter(|(_, status)| *status != Status::NewEvent).cloned())
         .collect();
     if !missing.is_empty() {
         return Verdict::Wait(WaitReason::HardRows(missing));

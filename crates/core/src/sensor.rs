@@ -156,6 +156,9 @@ pub struct View<'a> {
     pub duplicates: Vec<usize>,
     /// Sensor rows of jobs that ran, whose control rows were deleted.
     pub orphans: Vec<Orphan>,
+    /// Hard rows that have a job and make no sense otherwise, with their status: they still count by it.
+    pub unusable_hard: HashMap<JobId, Vec<(String, Status)>>,
+    orphans_of: HashMap<JobId, Vec<usize>>,
 }
 
 /// A sensor row without a control row. A run that it claimed goes on all the same.
@@ -180,6 +183,8 @@ impl<'a> View<'a> {
             unusable: Vec::new(),
             duplicates: Vec::new(),
             orphans: Vec::new(),
+            unusable_hard: HashMap::new(),
+            orphans_of: HashMap::new(),
         };
         let stored = index_sensor_rows(sensor);
         for (index, row) in control.iter().enumerate() {
@@ -188,11 +193,14 @@ impl<'a> View<'a> {
                     attach_state(&mut read, sensor, &stored);
                     view.sensors.push(read);
                 }
-                Err(problem) => view.unusable.push((index, problem)),
+                Err(problem) => view.put_aside(index, row, problem),
             }
         }
         view.find_collisions();
         view.orphans = orphans(&view.sensors, sensor, &stored);
+        for (index, orphan) in view.orphans.iter().enumerate() {
+            view.orphans_of.entry(orphan.job.clone()).or_default().push(index);
+        }
         for (index, read) in view.sensors.iter().enumerate() {
             view.jobs.entry(read.job.clone()).or_default().push(index);
         }
@@ -211,14 +219,27 @@ impl<'a> View<'a> {
 
     /// What the sensor rows of a job remember, deleted ones too.
     pub fn states_of_job<'v>(&'v self, job: &JobId) -> impl Iterator<Item = &'v SensorState> + use<'v, 'a> {
-        let orphans: Vec<&SensorState> =
-            self.orphans.iter().filter(|orphan| orphan.job == *job).map(|orphan| &orphan.state).collect();
-        self.of_job(job).map(|sensor| &sensor.state).chain(orphans)
+        self.of_job(job).map(|sensor| &sensor.state).chain(self.orphans_of(job).map(|orphan| &orphan.state))
+    }
+
+    /// The deleted rows of a job.
+    pub fn orphans_of<'v>(&'v self, job: &JobId) -> impl Iterator<Item = &'v Orphan> + use<'v, 'a> {
+        self.orphans_of.get(job).into_iter().flatten().map(|index| &self.orphans[*index])
     }
 
     /// The control row of a sensor.
     pub fn control_row(&self, sensor: &Sensor) -> &'a ControlRow {
         &self.control[sensor.control]
+    }
+
+    fn put_aside(&mut self, index: usize, row: &ControlRow, problem: RowProblem) {
+        let job = JobId::parse(row.trigger_job_id.as_deref().unwrap_or_default());
+        if let (Ok(job), Dependency::Hard) = (job, Dependency::of(row.dependency_flag.as_deref())) {
+            let name = row.sensor_id.clone().unwrap_or_else(|| "(no sensor_id)".to_owned());
+            let status = Status::of(row.status.as_deref());
+            self.unusable_hard.entry(job).or_default().push((name, status));
+        }
+        self.unusable.push((index, problem));
     }
 
     fn find_collisions(&mut self) {
@@ -380,6 +401,12 @@ fn attach_state(read: &mut Sensor, rows: &[SensorRow], stored: &HashMap<&str, Op
                 Ok(state) => {
                     read.state = state.unwrap_or_default();
                     let processed = rows[*index].status.as_deref() == Some(PROCESSED_NEW_DATA);
+                    if processed && read.state.has_news() && read.state.open_claim().is_none() {
+                        // Ours say ACQUIRED_NEW_DATA until news is accounted for: the original's last task has told
+                        // of a run by hand.
+                        read.state.account(read.state.news);
+                        read.state.by_hand = true;
+                    }
                     let through = !read.state.has_news() && read.state.was_completed();
                     let unmarked = matches!(read.status, Status::NewEvent | Status::InProgress);
                     read.lags = processed && through && unmarked;

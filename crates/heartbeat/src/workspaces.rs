@@ -18,6 +18,7 @@ use crate::jobs::{
 #[derive(Debug, Default)]
 pub struct Workspaces {
     clients: BTreeMap<Domain, JobsClient>,
+    unusable: BTreeMap<Domain, String>,
 }
 
 impl Workspaces {
@@ -29,11 +30,17 @@ impl Workspaces {
         Ok(())
     }
 
+    /// Notes why a workspace cannot be called; its jobs fail with that, the others go on.
+    pub fn add_unusable(&mut self, domain: &Domain, why: String) {
+        self.unusable.insert(domain.clone(), why);
+    }
+
     fn client(&self, domain: &Domain) -> Result<&JobsClient, String> {
-        self.clients.get(domain).ok_or_else(|| {
-            format!(
+        self.clients.get(domain).ok_or_else(|| match self.unusable.get(domain) {
+            Some(why) => format!("workspace {domain}: {why}"),
+            None => format!(
                 "the start was claimed for workspace {domain}, which no ACON of this pass names; add its ACON"
-            )
+            ),
         })
     }
 }
@@ -42,7 +49,7 @@ impl Jobs for Workspaces {
     async fn run_now(&self, domain: &Domain, job: &JobId, token: &str) -> StartOutcome {
         let client = match self.client(domain) {
             Ok(client) => client,
-            Err(why) => return StartOutcome::Unknown(why),
+            Err(why) => return StartOutcome::Refused(why),
         };
         let call = RunNow { job_id: job.to_string(), idempotency_token: token.to_owned() };
         match client.run_now(&call).await {

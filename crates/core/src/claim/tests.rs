@@ -325,3 +325,58 @@ fn a_row_deleted_while_its_run_went_on_and_fed_again_blocks_nothing() {
     let view = scene.view();
     assert_eq!(claims_to_settle(&view)[0].1.run_id(), Some(12), "its run is asked how it ended");
 }
+
+#[test]
+fn claim_closes_although_its_row_got_a_problem_while_the_job_ran() {
+    let mut scene = two_hard_rows();
+    scene.fire(0, &["x"]);
+    scene.fire(1, &["y"]);
+    scene.trigger(11);
+    scene.control[0].preprocess_query = Some("SELECT 1".into());
+    assert_eq!(scene.complete("7"), Completion::Claimed);
+    assert_eq!(scene.statuses(), [COMPLETED; 2]);
+    assert!(claims_to_settle(&scene.view()).is_empty());
+    assert!(scene.view().open_claim(&job("7")).is_none());
+}
+
+#[test]
+fn run_by_hand_that_tells_twice_takes_no_news_in_between() {
+    let mut scene = two_hard_rows();
+    scene.fire(0, &["x"]);
+    assert_eq!(scene.complete_sensor("7", Some(50)), Completion::ByHand);
+    scene.project();
+    assert_eq!(scene.complete_sensor("7", Some(51)), Completion::ByHand, "another run, nothing new");
+    scene.fire(0, &["x", "later"]);
+    assert_eq!(scene.complete_sensor("7", Some(51)), Completion::DoneBefore);
+    assert!(scene.view().sensors[0].state.has_news());
+}
+
+#[test]
+fn run_that_completes_the_claim_of_another_is_remembered() {
+    let mut scene = two_hard_rows();
+    scene.fire(0, &["x"]);
+    scene.fire(1, &["y"]);
+    scene.trigger(11);
+    assert_eq!(scene.complete_sensor("7", Some(99)), Completion::Claimed);
+    scene.project();
+    scene.fire(0, &["x", "later"]);
+    for run in [11, 99] {
+        assert_eq!(scene.complete_sensor("7", Some(run)), Completion::DoneBefore);
+    }
+}
+
+#[test]
+fn news_that_the_original_s_last_task_has_processed_by_hand_does_not_come_back() {
+    let mut scene = two_hard_rows();
+    scene.fire(0, &["x"]);
+    scene.fire(1, &["y"]);
+    for (row, sensor) in scene.control.iter_mut().zip(&mut scene.sensor) {
+        sensor.status = Some(PROCESSED_NEW_DATA.into());
+        row.status = Some(COMPLETED.into());
+    }
+    scene.project();
+    assert_eq!(scene.statuses(), [COMPLETED; 2]);
+    assert!(scene.trigger(1).is_empty());
+    scene.fire(0, &["x", "later"]);
+    assert_eq!(scene.statuses()[0], NEW_EVENT_AVAILABLE);
+}

@@ -107,6 +107,15 @@ fn rows_without_news_and_paused_rows_are_no_anchor() {
 }
 
 #[test]
+fn a_hard_row_that_makes_no_sense_still_holds_its_job() {
+    let mut scene = scene(&[("TRUE", NEW), ("TRUE", None)]);
+    scene.control[1].sensor_source = None;
+    assert!(matches!(waiting(&scene), WaitReason::HardRows(_)));
+    scene.control[1].dependency_flag = Some("FALSE".into());
+    assert_eq!(scene.decide().starts.len(), 1);
+}
+
+#[test]
 fn duplicates_start_their_job_once() {
     let mut scene = scene(&[("TRUE", NEW)]);
     scene.control.push(scene.control[0].clone());

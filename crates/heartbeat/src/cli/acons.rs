@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Session;
 use crate::documents;
-use crate::workspaces::Workspaces;
+use crate::workspaces::{Workspaces, chain};
 
 /// What was found in one file.
 pub(crate) struct AconFile {
@@ -82,12 +82,16 @@ pub(crate) fn by_tables(session: &Session, acons: Vec<Acon>) -> Result<Vec<Group
     Ok(groups)
 }
 
-/// Clients for the workspaces of the ACONs.
-pub(crate) fn workspaces(acons: &[Acon]) -> Result<Workspaces> {
+/// Clients for the workspaces of the ACONs. One that cannot be had fails the starts in it, not the others'.
+pub(crate) fn workspaces(acons: &[Acon]) -> Workspaces {
     let mut workspaces = Workspaces::default();
     for acon in acons {
-        let token = crate::secrets::token(&acon.token).context("token")?;
-        workspaces.add(&acon.domain, token)?;
+        let added = crate::secrets::token(&acon.token)
+            .map_err(|error| format!("token: {}", chain(&error)))
+            .and_then(|token| workspaces.add(&acon.domain, token).map_err(|error| chain(&error)));
+        if let Err(why) = added {
+            workspaces.add_unusable(&acon.domain, why);
+        }
     }
-    Ok(workspaces)
+    workspaces
 }

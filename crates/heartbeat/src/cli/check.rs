@@ -3,37 +3,58 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use heartbeat_core::acon::Acon;
 use heartbeat_core::detect::Mode;
 use heartbeat_core::position::Manifest;
 use serde_json::{Value, json};
 
+use super::acons::Group;
 use super::{Outcome, Session, acons, args, output};
 use crate::engine::{CheckReport, Looked, SystemClock};
 use crate::sources;
+use crate::workspaces::chain;
 
 pub(super) async fn run(session: &Session, args: &args::Check) -> Result<Outcome> {
     let mode = if args.baseline { Mode::Baseline } else { Mode::Detect };
     let loaded = acons::load(session, &args.acons.acon)?;
     let mut report = CheckReport::default();
+    let mut good = true;
     for group in acons::by_tables(session, loaded)? {
-        let engine = Session::engine(&group.control, &group.sensor)?;
         for acon in &group.acons {
-            let kind = acon.source.kind();
-            let progress = session.progress(format!("looking at {kind}"));
-            let source = sources::build(&acon.source);
-            let patience = Duration::from_secs(args.deadline);
-            let pass = engine.check(kind, &source, mode, patience, &SystemClock).await;
-            progress.finish_and_clear();
-            let pass = pass?;
-            report.looked_at.extend(pass.looked_at);
-            report.warnings.extend(pass.warnings);
+            match look(session, &group, acon, mode, args).await {
+                Ok(pass) => {
+                    report.looked_at.extend(pass.looked_at);
+                    report.warnings.extend(pass.warnings);
+                }
+                Err(error) => {
+                    good = false;
+                    session.printer.error(&format!("error: {}", chain(error.as_ref())));
+                }
+            }
         }
     }
     for warning in &report.warnings {
         session.printer.note(&format!("warning: {warning}"));
     }
     session.printer.data(&document(&report), || text(&report, mode))?;
-    Ok(if report.errors() > 0 { Outcome::Partly } else { Outcome::Good })
+    Ok(if good && report.errors() == 0 { Outcome::Good } else { Outcome::Partly })
+}
+
+async fn look(
+    session: &Session,
+    group: &Group,
+    acon: &Acon,
+    mode: Mode,
+    args: &args::Check,
+) -> Result<CheckReport> {
+    let engine = Session::engine(&group.control, &group.sensor)?;
+    let kind = acon.source.kind();
+    let progress = session.progress(format!("looking at {kind}"));
+    let source = sources::build(&acon.source);
+    let patience = Duration::from_secs(args.deadline);
+    let pass = engine.check(kind, &source, mode, patience, &SystemClock).await;
+    progress.finish_and_clear();
+    Ok(pass?)
 }
 
 fn document(report: &CheckReport) -> Value {

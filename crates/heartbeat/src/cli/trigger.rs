@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::acons::Group;
 use super::{Outcome, Session, acons, args, output};
 use crate::engine::{SystemClock, TriggerReport};
+use crate::workspaces::chain;
 
 pub(super) async fn run(session: &Session, args: &args::Trigger) -> Result<Outcome> {
     let loaded = acons::load(session, &args.acons.acon)?;
@@ -18,24 +19,36 @@ pub(super) async fn run(session: &Session, args: &args::Trigger) -> Result<Outco
         return plan(session, args, &groups).await;
     }
     let mut report = TriggerReport::default();
+    let mut good = true;
     for group in &groups {
-        let engine = Session::engine(&group.control, &group.sensor)?;
-        let workspaces = acons::workspaces(&group.acons)?;
-        let progress = session.progress("starting jobs");
-        let domain_of = |kind| domain_of(&group.acons, kind);
-        let pass = engine.trigger(&workspaces, &selection(args, group), &domain_of, &SystemClock).await;
-        progress.finish_and_clear();
-        let pass = pass?;
-        report.started.extend(pass.started);
-        report.waiting.extend(pass.waiting);
-        report.failed.extend(pass.failed);
-        report.warnings.extend(pass.warnings);
+        match start(session, args, group).await {
+            Ok(pass) => {
+                report.started.extend(pass.started);
+                report.waiting.extend(pass.waiting);
+                report.failed.extend(pass.failed);
+                report.warnings.extend(pass.warnings);
+            }
+            Err(error) => {
+                good = false;
+                session.printer.error(&format!("error: {}", chain(error.as_ref())));
+            }
+        }
     }
     for warning in &report.warnings {
         session.printer.note(&format!("warning: {warning}"));
     }
     session.printer.data(&document(&report), || text(&report))?;
-    Ok(if report.failed.is_empty() { Outcome::Good } else { Outcome::Partly })
+    Ok(if good && report.failed.is_empty() { Outcome::Good } else { Outcome::Partly })
+}
+
+async fn start(session: &Session, args: &args::Trigger, group: &Group) -> Result<TriggerReport> {
+    let engine = Session::engine(&group.control, &group.sensor)?;
+    let workspaces = acons::workspaces(&group.acons);
+    let progress = session.progress("starting jobs");
+    let domain_of = |kind| domain_of(&group.acons, kind);
+    let pass = engine.trigger(&workspaces, &selection(args, group), &domain_of, &SystemClock).await;
+    progress.finish_and_clear();
+    Ok(pass?)
 }
 
 fn selection(args: &args::Trigger, group: &Group) -> Selection {

@@ -1,9 +1,11 @@
 //! One detection pass: ask the source, write what it saw (S), mark the rows (C1).
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use heartbeat_core::acon::SourceKind;
 use heartbeat_core::detect::{Cursor, Mode, Question, Seen, acquire, questions, since_position};
+use heartbeat_core::ids::SensorRowId;
 use heartbeat_core::position::{Manifest, Position};
 use heartbeat_core::row::{ControlRow, SensorRow};
 use heartbeat_core::sensor::{Sensor, View};
@@ -11,7 +13,7 @@ use heartbeat_core::source::{Ask, Finding, Since, Source};
 use heartbeat_core::state::{LARGEST_INLINE_POSITION, StoredPosition};
 use heartbeat_core::table::{Blobs, Table};
 
-use super::{Clock, Engine, EngineError, ROUNDS, store};
+use super::{Clock, Engine, EngineError, ROUNDS};
 use crate::fail_point;
 use crate::workspaces::chain;
 
@@ -64,25 +66,28 @@ where
         patience: Duration,
         clock: &impl Clock,
     ) -> Result<CheckReport, EngineError> {
+        let mut loaded = self.load().await?;
+        let began = clock.now();
+        let deadline = Instant::now() + patience;
+        let (report, answers) = self.look(&loaded.view(), kind, source, mode, deadline).await?;
         for _ in 0..ROUNDS {
-            let loaded = self.load().await?;
             let view = loaded.view();
-            let began = clock.now();
-            let (mut report, seen) = self.look(&view, kind, source, mode, Instant::now() + patience).await?;
-            report.warnings.extend(remarks_on_rows(&view, kind));
-            let changes = acquire(&view, &seen, mode, began);
+            let changes = acquire(&view, &still_asked(&view, kind, mode, &answers), mode, began);
             let acquires = !changes.is_empty();
             if acquires {
                 fail_point::reach("check:before_s");
             }
-            let Some(loaded) = self.commit_sensor(loaded, changes, "S").await? else { continue };
+            let Some(committed) = self.commit_sensor(loaded, changes, "S").await? else {
+                loaded = self.load().await?;
+                continue;
+            };
             let points = if acquires {
                 fail_point::reach("check:after_s");
                 ["check:after_s", "check:after_c1"]
             } else {
                 super::REPAIR
             };
-            self.project(loaded, clock, "C1", points).await?;
+            self.project(committed, clock, "C1", points).await?;
             return Ok(report);
         }
         Err(EngineError::Contended { table: "sensor" })
@@ -95,78 +100,119 @@ where
         source: &impl Source,
         mode: Mode,
         deadline: Instant,
-    ) -> Result<(CheckReport, Vec<Seen>), EngineError> {
-        let mut report = CheckReport { looked_at: problems(view, kind), warnings: Vec::new() };
+    ) -> Result<(CheckReport, Vec<Answer>), EngineError> {
+        let mut report =
+            CheckReport { looked_at: problems(view, kind), warnings: remarks_on_rows(view, kind) };
         let mut asked = Vec::new();
         let mut asks = Vec::new();
         for question in questions(view, kind, mode) {
-            let sensor = &view.sensors[question.sensor];
-            match self.since(&question, kind).await? {
+            match self.since(&question, kind).await {
                 Ok(since) => {
-                    asks.push(Ask { asset: question.asset, since });
-                    asked.push(question.sensor);
+                    asks.push(Ask { asset: question.asset.clone(), since });
+                    asked.push(question);
                 }
-                Err(problem) => report.looked_at.push(looked(sensor, None, Some(problem))),
+                Err(problem) => {
+                    report.looked_at.push(looked(&view.sensors[question.sensor], None, Some(problem)));
+                }
             }
         }
-        let answers = if asks.is_empty() { Vec::new() } else { source.look(&asks, deadline).await };
-        let mut seen = Vec::new();
-        for (index, answer) in asked.into_iter().zip(answers) {
-            let sensor = &view.sensors[index];
-            match answer {
-                Err(error) => {
-                    tracing::warn!(
-                        sensor_id = sensor.id,
-                        error = chain(&error),
-                        "row could not be looked at"
-                    );
-                    report.looked_at.push(looked(sensor, None, Some(chain(&error))));
-                }
+        let found = if asks.is_empty() { Vec::new() } else { source.look(&asks, deadline).await };
+        let mut answers = Vec::new();
+        for ((question, ask), found) in asked.into_iter().zip(&asks).zip(found) {
+            let sensor = &view.sensors[question.sensor];
+            let answer = match found {
+                Err(error) => Err(chain(&error)),
                 Ok(Finding { position, news, remarks }) => {
-                    report
-                        .warnings
-                        .extend(remarks.into_iter().map(|remark| format!("`{}`: {remark}", sensor.id)));
-                    let has_news = news.as_ref().is_some_and(|manifest| !manifest.is_empty());
-                    let position = self.stored(position).await?;
-                    seen.push(Seen { sensor: index, position, news: has_news });
-                    report.looked_at.push(looked(sensor, news.filter(|_| has_news), None));
+                    let remarks = remarks.into_iter().map(|remark| format!("`{}`: {remark}", sensor.id));
+                    report.warnings.extend(remarks);
+                    let news = news.filter(|manifest| !manifest.is_empty());
+                    self.stored(sensor, &ask.since, position).await.map(|position| (position, news))
+                }
+            };
+            match answer {
+                Err(problem) => {
+                    tracing::info!(sensor_id = sensor.id, problem, "row could not be looked at");
+                    report.looked_at.push(looked(sensor, None, Some(problem)));
+                }
+                Ok((position, news)) => {
+                    answers.push(Answer {
+                        row_id: sensor.row_id.clone(),
+                        since: question.since,
+                        position,
+                        news: news.is_some(),
+                    });
+                    report.looked_at.push(looked(sensor, news, None));
                 }
             }
         }
         report
             .looked_at
             .sort_by(|a, b| (&a.sensor_id, &a.trigger_job_id).cmp(&(&b.sensor_id, &b.trigger_job_id)));
-        Ok((report, seen))
+        Ok((report, answers))
     }
 
     /// The cursor of a question, fetched when it is stored beside the table; or what is wrong with it.
-    async fn since(
-        &self,
-        question: &Question,
-        kind: SourceKind,
-    ) -> Result<Result<Since, String>, EngineError> {
+    async fn since(&self, question: &Question, kind: SourceKind) -> Result<Since, String> {
         let digest = match &question.since {
-            Cursor::Ready(since) => return Ok(Ok(since.clone())),
+            Cursor::Ready(since) => return Ok(since.clone()),
             Cursor::Digest(digest) => digest,
         };
-        let bytes = self.blobs.get(digest).await.map_err(store("sensor"))?;
-        let Some(bytes) = bytes else {
-            return Ok(Err(format!("its stored position {digest} is missing beside the sensor table")));
-        };
-        Ok(serde_json::from_slice::<Position>(&bytes)
+        let mend = "`check --baseline` starts anew from what is there";
+        let stored = self.blobs.get(digest).await;
+        let bytes = stored
+            .map_err(|error| format!("its stored position cannot be read: {}; {mend}", chain(&error)))?
+            .ok_or_else(|| {
+                format!("its stored position {digest} is missing beside the sensor table; {mend}")
+            })?;
+        serde_json::from_slice::<Position>(&bytes)
             .map(|position| since_position(kind, position))
-            .map_err(|cause| format!("its stored position {digest} is damaged: {cause}")))
+            .map_err(|cause| format!("its stored position {digest} is damaged: {cause}; {mend}"))
     }
 
-    /// A position as it is written into a row: in the cell, or beside the table when it is large.
-    async fn stored(&self, position: Position) -> Result<StoredPosition, EngineError> {
+    /// A position as it is written into a row: in the cell, or beside the table when it is large. A position that has
+    /// not moved is the one that is stored already.
+    async fn stored(
+        &self,
+        sensor: &Sensor,
+        asked: &Since,
+        position: Position,
+    ) -> Result<StoredPosition, String> {
+        if let (Since::Position(cursor), Some(stored)) = (asked, &sensor.state.acquired)
+            && *cursor == position
+        {
+            return Ok(stored.clone());
+        }
         let json = serde_json::to_vec(&position).unwrap_or_default();
         if json.len() <= LARGEST_INLINE_POSITION {
             return Ok(position.into());
         }
-        let digest = self.blobs.put(json).await.map_err(store("sensor"))?;
-        Ok(StoredPosition::Sha256(digest))
+        let digest = self.blobs.put(json).await;
+        digest
+            .map(StoredPosition::Sha256)
+            .map_err(|error| format!("its position cannot be stored: {}", chain(&error)))
     }
+}
+
+/// What a source has answered, by the row and the cursor that were asked with.
+struct Answer {
+    row_id: SensorRowId,
+    since: Cursor,
+    position: StoredPosition,
+    news: bool,
+}
+
+/// The answers that hold for a newer snapshot too: the row is still watched, and from where it was asked. Looking again
+/// after each lost race would let one slow source keep all rows from ever being written.
+fn still_asked(view: &View<'_>, kind: SourceKind, mode: Mode, answers: &[Answer]) -> Vec<Seen> {
+    let open: HashMap<&SensorRowId, Question> = questions(view, kind, mode)
+        .into_iter()
+        .map(|question| (&view.sensors[question.sensor].row_id, question))
+        .collect();
+    let held = answers.iter().filter_map(|answer| {
+        let question = open.get(&answer.row_id).filter(|question| question.since == answer.since)?;
+        Some(Seen { sensor: question.sensor, position: answer.position.clone(), news: answer.news })
+    });
+    held.collect()
 }
 
 /// Rows of this source that would be looked at if nothing were wrong with them.

@@ -182,7 +182,7 @@ where
             match jobs.run(&open.domain, run_id).await.map(|run| run.state) {
                 Ok(RunState::Succeeded) => {
                     let done = ClaimState::Done { run_id: Some(run_id) };
-                    let finished = finish(&view, job, &open.token, &done, clock.now());
+                    let finished = finish(&view, job, &open.token, &done, None, clock.now());
                     changes.update.extend(finished.update);
                     changes.insert.extend(finished.insert);
                 }

@@ -6,14 +6,17 @@
 //! new, as in Auto Loader. A name that was seen and has gone is forgotten, so that memory is bounded by what is
 //! there; a file made again under it is news again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime};
 
 use heartbeat_core::position::{FilesPosition, Manifest, NewFile, Position};
 use heartbeat_core::source::{Ask, Asset, Finding, Since, Source, SourceError};
 use jiff::Timestamp;
+use tokio::sync::mpsc;
 
 use crate::paths::{absolute, local_path};
 
@@ -38,23 +41,47 @@ pub fn is_trigger(path: &str) -> bool {
 
 impl Source for TriggerFileSource {
     async fn look(&self, asks: &[Ask], deadline: Instant) -> Vec<Result<Finding, SourceError>> {
-        let base = self.base.clone();
-        let questions = asks.to_vec();
-        let count = questions.len();
-        // Listing is blocking I/O; a mount that hangs must not hang the pass.
-        let listing = tokio::task::spawn_blocking(move || {
-            questions.iter().map(|ask| answer(&base, ask, deadline)).collect::<Vec<_>>()
-        });
-        match tokio::time::timeout_at(deadline.into(), listing).await {
-            Ok(Ok(answers)) => answers,
-            Ok(Err(_)) | Err(_) => (0..count).map(|_| Err(self.timeout())).collect(),
+        let mut answers: Vec<Option<Result<Finding, SourceError>>> = asks.iter().map(|_| None).collect();
+        let (done, mut arriving) = mpsc::unbounded_channel();
+        let next = Arc::new(AtomicUsize::new(0));
+        let questions: Arc<[Ask]> = asks.into();
+        // Listing is blocking I/O. A folder that hangs keeps one worker; its answer is the only one missed.
+        for _ in 0..WORKERS.min(asks.len()) {
+            let (base, questions) = (self.base.clone(), Arc::clone(&questions));
+            let (next, done) = (Arc::clone(&next), done.clone());
+            tokio::task::spawn_blocking(move || {
+                while let Some((index, ask)) = take(&next, &questions) {
+                    if done.send((index, answer(&base, ask, deadline))).is_err() {
+                        return;
+                    }
+                }
+            });
         }
+        drop(done);
+        while let Ok(Some((index, answer))) = tokio::time::timeout_at(deadline.into(), arriving.recv()).await
+        {
+            answers[index] = Some(answer);
+        }
+        let answered = answers.into_iter().zip(asks);
+        answered.map(|(answer, ask)| answer.unwrap_or_else(|| Err(self.timeout(ask)))).collect()
     }
 }
 
+/// Folders that are listed at a time.
+const WORKERS: usize = 8;
+
+fn take<'a>(next: &AtomicUsize, questions: &'a [Ask]) -> Option<(usize, &'a Ask)> {
+    let index = next.fetch_add(1, Ordering::Relaxed);
+    questions.get(index).map(|ask| (index, ask))
+}
+
 impl TriggerFileSource {
-    fn timeout(&self) -> SourceError {
-        SourceError::Timeout { what: format!("folder `{}`", self.base.display()) }
+    fn timeout(&self, ask: &Ask) -> SourceError {
+        let folder = match &ask.asset {
+            Asset::Folder { name } => self.base.join(name),
+            Asset::Topic { .. } => self.base.clone(),
+        };
+        SourceError::Timeout { what: format!("folder `{}`", folder.display()) }
     }
 }
 
@@ -68,23 +95,28 @@ fn answer(base: &Path, ask: &Ask, deadline: Instant) -> Result<Finding, SourceEr
     if Instant::now() >= deadline {
         return Err(SourceError::Timeout { what: format!("folder `{}`", folder.display()) });
     }
-    let listed = list(&folder)?;
+    let listed = list(&folder, deadline)?;
     judge(&folder_url(&folder), listed, &ask.since, |path| {
-        let metadata = std::fs::metadata(folder.join(path)).ok()?;
-        Some(NewFile {
+        let file = folder.join(path);
+        let metadata = match std::fs::metadata(&file) {
+            Ok(metadata) => metadata,
+            Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(cause) => return Err(unreadable("file", &file, cause)),
+        };
+        Ok(Some(NewFile {
             path: path.to_owned(),
             size: metadata.len(),
             modified: metadata.modified().ok().and_then(timestamp),
-        })
+        }))
     })
 }
 
 /// The judgement, over names; `stat` is asked only about files that may be news.
 fn judge(
     folder: &str,
-    listed: Vec<String>,
+    mut listed: Vec<String>,
     since: &Since,
-    stat: impl Fn(&str) -> Option<NewFile>,
+    stat: impl Fn(&str) -> Result<Option<NewFile>, SourceError>,
 ) -> Result<Finding, SourceError> {
     let mut remarks = Vec::new();
     let known = match since {
@@ -103,8 +135,15 @@ fn judge(
     let mut found = BTreeMap::new();
     if *since != Since::Now {
         let unseen = listed.iter().filter(|path| known.is_none_or(|cursor| !cursor.seen.contains(*path)));
+        let mut gone = BTreeSet::new();
+        for path in unseen {
+            match stat(path)? {
+                Some(file) => drop(found.insert(path.clone(), file)),
+                None => drop(gone.insert(path.clone())),
+            }
+        }
         // A file that is gone again before it can be looked at is no news, and not seen either.
-        found.extend(unseen.filter_map(|path| Some((path.clone(), stat(path)?))));
+        listed.retain(|path| !gone.contains(path));
     }
     if let Since::Time(from) = since {
         found.retain(|_, file| file.modified.is_none_or(|modified| modified >= *from));
@@ -119,7 +158,7 @@ fn judge(
 }
 
 /// Paths of the trigger files below a folder, `/` between their parts.
-fn list(folder: &Path) -> Result<Vec<String>, SourceError> {
+fn list(folder: &Path, deadline: Instant) -> Result<Vec<String>, SourceError> {
     let mut files = Vec::new();
     let mut below = vec![String::new()];
     while let Some(prefix) = below.pop() {
@@ -128,16 +167,19 @@ fn list(folder: &Path) -> Result<Vec<String>, SourceError> {
             Ok(entries) => entries,
             // A folder below that went away while we looked holds nothing any more.
             Err(cause) if !prefix.is_empty() && cause.kind() == ErrorKind::NotFound => continue,
-            Err(cause) => return Err(unreadable(&directory, cause)),
+            Err(cause) => return Err(unreadable("folder", &directory, cause)),
         };
         for entry in entries {
-            let entry = entry.map_err(|cause| unreadable(&directory, cause))?;
+            if Instant::now() >= deadline {
+                return Err(SourceError::Timeout { what: format!("folder `{}`", folder.display()) });
+            }
+            let entry = entry.map_err(|cause| unreadable("folder", &directory, cause))?;
             let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
                 tracing::warn!(folder = %directory.display(), name = ?entry.file_name(), "name is no UTF-8, passed over");
                 continue;
             };
             let path = format!("{prefix}{name}");
-            let kind = entry.file_type().map_err(|cause| unreadable(&directory, cause))?;
+            let kind = entry.file_type().map_err(|cause| unreadable("folder", &directory, cause))?;
             let is_directory = kind.is_dir() || (kind.is_symlink() && directory.join(&name).is_dir());
             match (is_directory, is_trigger(&path)) {
                 (true, true) if kind.is_dir() => below.push(format!("{path}/")),
@@ -151,8 +193,8 @@ fn list(folder: &Path) -> Result<Vec<String>, SourceError> {
     Ok(files)
 }
 
-fn unreadable(folder: &Path, cause: io::Error) -> SourceError {
-    let what = format!("folder `{}`", folder.display());
+fn unreadable(kind: &str, path: &Path, cause: io::Error) -> SourceError {
+    let what = format!("{kind} `{}`", path.display());
     match cause.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => SourceError::NotFound { what },
         ErrorKind::PermissionDenied => SourceError::NotAllowed { what },

@@ -99,7 +99,7 @@ impl World {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), all_ended)
+        tokio::time::timeout(Duration::from_mins(1), all_ended)
             .await
             .context("the runs did not end in a minute")
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use heartbeat_core::jobs::RunState;
 use heartbeat_core::position::Position;
-use heartbeat_core::row::SensorRow;
+use heartbeat_core::row::{PROCESSED_NEW_DATA, SensorRow};
 use heartbeat_core::state::{ClaimState, SensorState, StoredPosition};
 
 use super::world::Workspace;
@@ -51,7 +51,15 @@ impl Ledger {
         for row in rows {
             let id = row.sensor_id.clone().unwrap_or_default();
             match SensorState::of_row(row) {
-                Ok(state) => drop(states.insert(id.clone(), state.unwrap_or_default())),
+                Ok(state) => {
+                    let mut state = state.unwrap_or_default();
+                    // The original's last task has told of a run by hand: that accounts for all acquired news.
+                    let told = row.status.as_deref() == Some(PROCESSED_NEW_DATA);
+                    if told && state.open_claim().is_none() {
+                        state.account(state.news);
+                    }
+                    states.insert(id.clone(), state);
+                }
                 Err(bad) => self.broken.push(format!("{id}: {bad}")),
             }
         }
