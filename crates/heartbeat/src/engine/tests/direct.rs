@@ -56,6 +56,11 @@ fn claimed(answer: Answer) -> World {
     world
 }
 
+fn runs_and_calls(world: &World) -> (usize, usize) {
+    let workspace = world.workspace();
+    (workspace.runs_of("7"), workspace.calls)
+}
+
 fn claim_state(world: &World) -> ClaimState {
     world.states()["a_7"].claim.clone().unwrap().state
 }
@@ -127,7 +132,7 @@ fn a_refused_start_is_made_again_and_an_adopted_one_stays_open_when_refused() {
 fn an_answer_that_was_lost_is_asked_for_with_the_same_token() {
     let world = claimed(Answer::Lost);
     assert_eq!(at_once(trigger(&world)).started[0].run_id, 1000);
-    assert_eq!((world.workspace().runs_of("7"), world.workspace().calls), (1, 2));
+    assert_eq!(runs_and_calls(&world), (1, 2));
 }
 
 #[test]
@@ -144,7 +149,7 @@ fn a_claim_in_doubt_takes_a_run_that_began_after_it() {
     world.workspace().tokens.clear();
     world.sleep(61);
     assert_eq!(at_once(trigger(&world)).started[0].run_id, 1000);
-    assert_eq!((world.workspace().runs_of("7"), world.workspace().calls), (1, 1), "nothing was posted");
+    assert_eq!(runs_and_calls(&world), (1, 1), "nothing was posted");
 }
 
 /// The claim of a run that seems to have begun shortly before it.
