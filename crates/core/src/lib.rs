@@ -2,6 +2,8 @@
 
 pub mod acon;
 pub mod claim;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 pub mod csv_text;
 pub mod decide;
 pub mod detect;

@@ -6,6 +6,7 @@
     reason = "helpers of tests may panic and take what is at hand"
 )]
 
+mod conformance;
 mod damage;
 mod model;
 mod spark;

@@ -7,12 +7,16 @@ use heartbeat_core::position::Position;
 use heartbeat_core::row::{PROCESSED_NEW_DATA, SensorRow};
 use heartbeat_core::state::{ClaimState, SensorState, StoredPosition};
 
+use jiff::Timestamp;
+
 use super::world::Workspace;
 
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     /// Rows and news counts by token, from the claims that were written.
     claims: HashMap<String, BTreeMap<String, u64>>,
+    /// When a token was first claimed; a refused claim is made again with the same one.
+    since: HashMap<String, Timestamp>,
     /// A completion without run id is being told: all acquired news may be accounted for.
     pub(super) by_hand: bool,
     pub(super) broken: Vec<String>,
@@ -31,13 +35,14 @@ impl Ledger {
         for (id, state) in &after {
             if let Some(claim) = &state.claim {
                 self.claims.insert(claim.token.clone(), claim.rows.clone());
+                self.since.entry(claim.token.clone()).or_insert(claim.at);
                 if claim.is_open() {
                     let job = id.rsplit('_').next().unwrap_or_default();
                     open.entry(job).or_default().insert(&claim.token);
                 }
             }
             let old = before.get(id).cloned().unwrap_or_default();
-            let trouble = judge(&old, state, id, workspace)
+            let trouble = judge(&old, state, id, workspace, &self.since)
                 .filter(|trouble| *trouble != "accounted for by no run that began after it" || !self.by_hand);
             self.broken
                 .extend(trouble.map(|trouble| format!("{step} {id}: {trouble}: {old:?} -> {state:?}")));
@@ -83,7 +88,13 @@ impl Ledger {
     }
 }
 
-fn judge(old: &SensorState, new: &SensorState, id: &str, workspace: &Workspace) -> Option<&'static str> {
+fn judge(
+    old: &SensorState,
+    new: &SensorState,
+    id: &str,
+    workspace: &Workspace,
+    since: &HashMap<String, Timestamp>,
+) -> Option<&'static str> {
     if new.news < old.news || new.news_done < old.news_done || new.news_done > new.news {
         return Some("a count went back");
     }
@@ -94,7 +105,7 @@ fn judge(old: &SensorState, new: &SensorState, id: &str, workspace: &Workspace) 
     if to > from.or(Some(0)) && new.news == old.news {
         return Some("the position passed over news");
     }
-    if new.news_done > old.news_done && !accounted(new, id, workspace) {
+    if new.news_done > old.news_done && !accounted(new, id, workspace, since) {
         return Some("accounted for by no run that began after it");
     }
     None
@@ -108,11 +119,17 @@ fn reach(position: Option<&StoredPosition>) -> Option<i64> {
     }
 }
 
-fn accounted(state: &SensorState, id: &str, workspace: &Workspace) -> bool {
+fn accounted(
+    state: &SensorState,
+    id: &str,
+    workspace: &Workspace,
+    since: &HashMap<String, Timestamp>,
+) -> bool {
     let Some(claim) = &state.claim else { return false };
     let ClaimState::Done { run_id: Some(run_id) } = claim.state else { return false };
     let run = workspace.runs.iter().find(|(_, run)| run.run_id == run_id);
-    let in_time =
-        run.is_some_and(|(_, run)| run.state == RunState::Succeeded && run.started >= Some(claim.at));
+    let in_time = run.is_some_and(|(_, run)| {
+        run.state == RunState::Succeeded && run.started >= since.get(&claim.token).copied()
+    });
     in_time && claim.rows.get(id).is_some_and(|count| *count >= state.news_done)
 }

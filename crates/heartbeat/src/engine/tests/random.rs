@@ -161,8 +161,13 @@ async fn carry_out(world: &World, act: Act) {
         }
         Act::Complete { job: number, told } => {
             if let Some(run_id) = world.end_run(&job(number), &RunState::Succeeded) {
-                world.ledger().by_hand |= !told;
-                engine.complete(&job(number), told.then_some(run_id), &port).await.map(drop).unwrap();
+                if !told {
+                    world.ledger().by_hand = true;
+                    world.workspace().nameless.push(run_id);
+                }
+                if !told || !world.workspace().nameless.contains(&run_id) {
+                    engine.complete(&job(number), told.then_some(run_id), &port).await.map(drop).unwrap();
+                }
             }
         }
         Act::CompleteAgain { job: number } => {
@@ -174,7 +179,7 @@ async fn carry_out(world: &World, act: Act) {
                 };
                 workspace.runs.iter().rev().find(ended).map(|(_, run)| run.run_id)
             };
-            if told.is_some() {
+            if told.is_some_and(|run_id| !world.workspace().nameless.contains(&run_id)) {
                 engine.complete(&job(number), told, &port).await.map(drop).unwrap();
             }
         }

@@ -42,6 +42,8 @@ pub(super) struct Workspace {
     pub(super) tokens: HashMap<String, i64>,
     /// Every run with the token that started it.
     pub(super) started: Vec<(String, i64)>,
+    /// Runs that told their completion without their id, and so never tell it with one.
+    pub(super) nameless: Vec<i64>,
     pub(super) calls: usize,
     /// What the next calls do; by chance when there is none.
     pub(super) script: VecDeque<Answer>,
