@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::domain::Domain;
 use crate::secret::SecretRef;
+use crate::table_name::locate;
 
 mod kafka;
 mod keys;
@@ -225,7 +226,16 @@ fn read(map: &Map<String, Value>, report: &mut Report) -> Option<Acon> {
     let source = match kind {
         Some(SourceKind::Kafka) => kafka::read(map, report).map(SourceConfig::Kafka),
         Some(SourceKind::TriggerFile) => read_trigger_base(map, report),
-        _ => None,
+        _ => {
+            // Whatever the source turns out to be, its keys are not left for the next round of mending.
+            if map.contains_key("kafka_configs") {
+                kafka::read(map, report);
+            }
+            if map.contains_key("base_trigger_file_location") {
+                read_trigger_base(map, report);
+            }
+            None
+        }
     };
     if let (Some(control), Some(sensor)) = (&control_table, &sensor_table)
         && control == sensor
@@ -273,12 +283,13 @@ fn check_data_format(map: &Map<String, Value>, kind: Option<SourceKind>, report:
 
 fn read_table(map: &Map<String, Value>, key: &str, report: &mut Report) -> Option<String> {
     let text = report.required_text(map, "", key)?;
-    match refuse_foreign_store(&text) {
-        Some(problem) => {
-            report.error(key, problem);
+    // The warehouse is not known here and does not matter: only the name is judged.
+    match locate(&text, "") {
+        Err(problem) => {
+            report.error(key, problem.to_string());
             None
         }
-        None => Some(text),
+        Ok(_) => Some(text),
     }
 }
 

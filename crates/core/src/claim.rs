@@ -171,8 +171,7 @@ pub fn complete(
     run_id: Option<i64>,
     now: Timestamp,
 ) -> (Completion, Changes<SensorRow>) {
-    let told_before = |sensor: &Sensor| run_id.is_some_and(|told| finished_run(&sensor.state) == Some(told));
-    if view.of_job(job).any(told_before) {
+    if run_id.is_some() && view.states_of_job(job).any(|state| finished_run(state) == run_id) {
         return (Completion::DoneBefore, Changes::default());
     }
     if let Some(claim) = view.open_claim(job) {

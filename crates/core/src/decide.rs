@@ -282,7 +282,7 @@ impl fmt::Display for WaitReason {
                     "its newest news is {source} `{sensor_id}`: started by the pass over {source}, or with --all"
                 )
             }
-            Self::Running { run_id } => write!(f, "run {run_id} is in progress"),
+            Self::Running { run_id } => write!(f, "started as run {run_id}, which has not completed yet"),
             Self::RunningElsewhere => {
                 f.write_str("in progress, not started by heartbeat: waits for its completion")
             }

@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 
 use crate::ids::JobId;
-use crate::row::{COMPLETED, ControlRow, IN_PROGRESS, NEW_EVENT_AVAILABLE};
+use crate::row::{ACQUIRED_NEW_DATA, COMPLETED, ControlRow, IN_PROGRESS, NEW_EVENT_AVAILABLE};
 use crate::sensor::{Sensor, Status, View};
 use crate::state::ClaimState;
 use crate::table::Changes;
@@ -72,10 +72,23 @@ fn due(view: &View<'_>, job: &JobId) -> Due {
     }
     let mut lagging = view.of_job(job).filter(|sensor| sensor.lags).peekable();
     if lagging.peek().is_none() {
-        return Due::Rows;
+        return if is_left_in_progress(view, job) { Due::Completed(Completed::Claimed) } else { Due::Rows };
     }
     let by_hand = lagging.any(|sensor| sensor.state.by_hand);
     Due::Completed(if by_hand { Completed::ByHand } else { Completed::Claimed })
+}
+
+/// D2 is due although no row lags: the claimed rows were deleted, or fed anew and fired since. A row that others have
+/// fired, and whose job they may have started, is ACQUIRED_NEW_DATA without news of ours.
+fn is_left_in_progress(view: &View<'_>, job: &JobId) -> bool {
+    let fired_by_others = |sensor: &Sensor| {
+        let stored = sensor.sensor.map(|index| &view.sensor[index]);
+        let acquired = stored.is_some_and(|row| row.status.as_deref() == Some(ACQUIRED_NEW_DATA));
+        acquired && !sensor.state.has_news()
+    };
+    view.of_job(job).any(|sensor| sensor.status == Status::InProgress)
+        && view.states_of_job(job).any(|state| state.last_run.is_some() || state.was_completed())
+        && !view.of_job(job).any(fired_by_others)
 }
 
 fn started(sensor: &Sensor, row: &ControlRow, now: Timestamp) -> Option<ControlRow> {

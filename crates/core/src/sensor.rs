@@ -12,7 +12,7 @@ use crate::acon::SourceKind;
 use crate::ids::{JobId, SensorRowId, unique_in};
 use crate::row::{COMPLETED, ControlRow, IN_PROGRESS, NEW_EVENT_AVAILABLE, PROCESSED_NEW_DATA, SensorRow};
 use crate::source::Asset;
-use crate::state::{BadState, Claim, ClaimState, SensorState};
+use crate::state::{BadState, Claim, SensorState};
 
 /// Status of a control row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,7 +123,11 @@ impl fmt::Display for RowProblem {
             Self::NoProduct(id) => {
                 write!(f, "sensor_id `{id}` has no product: write `<product>: <topic>`")
             }
-            Self::BadFolder(id) => write!(f, "sensor_id `{id}` cannot be the name of a trigger folder"),
+            Self::BadFolder(id) => write!(
+                f,
+                "sensor_id `{id}` cannot be the name of a trigger folder: it must hold no slash and not begin with \
+                 `.` or `_`, which hide its files"
+            ),
             Self::Collision { with, row_id } => {
                 write!(f, "shares the sensor row `{row_id}` with {with}; rename one of them")
             }
@@ -150,11 +154,11 @@ pub struct View<'a> {
     pub unusable: Vec<(usize, RowProblem)>,
     /// Indices into `sensors` of rows whose key another row has already.
     pub duplicates: Vec<usize>,
-    /// Sensor rows whose control row was deleted before their claim was done.
+    /// Sensor rows of jobs that ran, whose control rows were deleted.
     pub orphans: Vec<Orphan>,
 }
 
-/// A sensor row without a control row, with a claim that is not done: its run goes on all the same.
+/// A sensor row without a control row. A run that it claimed goes on all the same.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Orphan {
     /// Index of the sensor row in its snapshot.
@@ -202,10 +206,14 @@ impl<'a> View<'a> {
 
     /// The claim of a job that is open, from any of its rows, deleted ones too.
     pub fn open_claim(&self, job: &JobId) -> Option<&Claim> {
-        let deleted = || self.orphans.iter().filter(|orphan| orphan.job == *job);
-        self.of_job(job)
-            .find_map(|sensor| sensor.state.open_claim())
-            .or_else(|| deleted().find_map(|orphan| orphan.state.open_claim()))
+        self.states_of_job(job).find_map(SensorState::open_claim)
+    }
+
+    /// What the sensor rows of a job remember, deleted ones too.
+    pub fn states_of_job<'v>(&'v self, job: &JobId) -> impl Iterator<Item = &'v SensorState> + use<'v, 'a> {
+        let orphans: Vec<&SensorState> =
+            self.orphans.iter().filter(|orphan| orphan.job == *job).map(|orphan| &orphan.state).collect();
+        self.of_job(job).map(|sensor| &sensor.state).chain(orphans)
     }
 
     /// The control row of a sensor.
@@ -311,7 +319,7 @@ pub fn asset_of(source: SourceKind, sensor_id: &str) -> Result<Asset, RowProblem
             }
         }
         SourceKind::TriggerFile => {
-            let goes_astray = sensor_id.contains(['/', '\\', '\0']) || matches!(sensor_id, "." | "..");
+            let goes_astray = sensor_id.contains(['/', '\\', '\0']) || sensor_id.starts_with(['.', '_']);
             if goes_astray {
                 return Err(RowProblem::BadFolder(sensor_id.to_owned()));
             }
@@ -390,9 +398,8 @@ fn orphans(sensors: &[Sensor], rows: &[SensorRow], stored: &HashMap<&str, Option
         .filter_map(|(id, index)| {
             let (_, job) = id.rsplit_once('_')?;
             let state = SensorState::of_row(&rows[(*index)?]).ok()??;
-            let done =
-                state.claim.as_ref().is_none_or(|claim| matches!(claim.state, ClaimState::Done { .. }));
-            (!done).then_some(Orphan { sensor: (*index)?, job: JobId::parse(job).ok()?, state })
+            let ran = state.claim.is_some() || state.last_run.is_some();
+            ran.then_some(Orphan { sensor: (*index)?, job: JobId::parse(job).ok()?, state })
         })
         .collect();
     orphans.sort_by_key(|orphan| orphan.sensor);

@@ -5,10 +5,12 @@
 
 pub mod broker;
 pub mod cli;
+pub mod documents;
 pub mod engine;
 pub mod fail_point;
 pub mod jobs;
 pub mod jobs_api;
+pub mod paths;
 pub mod secrets;
 pub mod sources;
 pub mod workspaces;

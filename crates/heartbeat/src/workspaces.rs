@@ -51,7 +51,7 @@ impl Jobs for Workspaces {
                 StartOutcome::Accepted(run_id)
             }
             Err(error) => {
-                let reason = chain(&error);
+                let reason = format!("workspace {domain}: {}", chain(&error));
                 tracing::info!(%job, reason, "job not started");
                 match error {
                     StartError::Unknown { .. } => StartOutcome::Unknown(reason),
@@ -88,13 +88,18 @@ fn judged(run: jobs::Run) -> Run {
     Run { run_id: run.run_id.0, started: run.start_time, state }
 }
 
+/// Some libraries put a backtrace behind their message.
+fn first_line(error: &dyn Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
 /// An error with its causes, in one line.
 pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
+    let mut text = first_line(error);
     let mut cause = error.source();
     while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.ends_with(&inner_text) {
+        let inner_text = first_line(inner);
+        if !text.contains(&inner_text) {
             text.push_str(": ");
             text.push_str(&inner_text);
         }

@@ -283,6 +283,32 @@ fn rows_deleted_while_their_run_goes_on_keep_their_claim_open() {
 }
 
 #[test]
+fn completion_told_again_after_its_rows_were_deleted_takes_no_later_news() {
+    let mut scene = two_hard_rows();
+    scene.control[1].dependency_flag = Some("FALSE".into());
+    scene.fire(0, &["x"]);
+    scene.trigger(11);
+    scene.control.remove(0);
+    scene.control[0].status = None;
+    assert_eq!(scene.complete_sensor("7", Some(11)), Completion::Claimed);
+    scene.fire(0, &["y"]);
+    assert_eq!(scene.complete_sensor("7", Some(11)), Completion::DoneBefore);
+}
+
+#[test]
+fn rows_are_not_left_in_progress_when_the_claimed_one_was_fed_anew() {
+    let mut scene = two_hard_rows();
+    scene.control[1].dependency_flag = Some("FALSE".into());
+    scene.fire(0, &["x"]);
+    scene.trigger(11);
+    let deleted = scene.control.remove(0);
+    assert_eq!(scene.complete_sensor("7", Some(11)), Completion::Claimed);
+    scene.control.push(ControlRow { status: None, ..deleted });
+    scene.fire(1, &["x", "later"]);
+    assert_eq!(scene.statuses(), [COMPLETED, NEW_EVENT_AVAILABLE]);
+}
+
+#[test]
 fn a_row_deleted_while_its_run_went_on_and_fed_again_blocks_nothing() {
     let mut scene = two_hard_rows();
     scene.fire(0, &["x"]);

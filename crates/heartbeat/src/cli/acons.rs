@@ -7,6 +7,7 @@ use heartbeat_core::acon::{Acon, Reading};
 use serde_json::Value;
 
 use super::Session;
+use crate::documents;
 use crate::workspaces::Workspaces;
 
 /// What was found in one file.
@@ -23,11 +24,7 @@ pub(crate) fn read_all(paths: &[PathBuf]) -> Vec<AconFile> {
 fn read(path: &Path) -> Result<Reading> {
     let text = std::fs::read_to_string(path).context("cannot be read")?;
     let is_json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
-    let document: Value = if is_json {
-        serde_json::from_str(&text).context("is no JSON")?
-    } else {
-        serde_saphyr::from_str(&text).context("is no YAML")?
-    };
+    let document: Value = if is_json { documents::json(&text)? } else { documents::yaml(&text)? };
     Ok(Acon::from_value(&document))
 }
 

@@ -21,6 +21,7 @@ pub struct Cli {
 
 /// Options of all commands.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// Where tables named `db.table` lie, as `<warehouse>/db.db/table`.
     #[arg(

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Outcome, Session, args, table_url};
 use crate::fail_point;
-use crate::sources::trigger_file::local_path;
+use crate::paths::local_path;
 
 pub(super) async fn run(session: &Session, args: &args::Feed) -> Result<Outcome> {
     let feed = load(session, &args.csv)?;

@@ -1,6 +1,6 @@
 //! `heartbeat init`.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use heartbeat_core::row::{ControlRow, SensorRow};
 use heartbeat_delta::{DeltaTable, Init};
 use serde_json::json;
@@ -11,6 +11,9 @@ use super::{Outcome, Session, table_url};
 pub(super) async fn run(session: &Session, tables: &Tables) -> Result<Outcome> {
     let control = table_url(&session.locate(&tables.control_table)?)?;
     let sensor = table_url(&session.locate(&tables.sensor_table)?)?;
+    if control == sensor {
+        bail!("--sensor-table names the control table; give each table its own name");
+    }
     let control_init = DeltaTable::<ControlRow>::create(&control).await?;
     let sensor_init = DeltaTable::<SensorRow>::create(&sensor).await?;
     let created = |init: Init| init == Init::Created;

@@ -17,8 +17,9 @@ mod validate;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{CommandFactory, Parser};
+use heartbeat_core::acon::refuse_foreign_store;
 use heartbeat_core::row::{ControlRow, SensorRow};
 use heartbeat_core::table_name::locate;
 use heartbeat_delta::{DeltaBlobs, DeltaTable};
@@ -29,6 +30,7 @@ pub use self::args::Cli;
 use self::args::{Command, Global, TriggerFile};
 use self::output::Printer;
 use crate::engine::Engine;
+use crate::paths;
 
 /// An engine over Delta tables.
 pub(crate) type DeltaEngine = Engine<DeltaTable<ControlRow>, DeltaTable<SensorRow>, DeltaBlobs>;
@@ -85,6 +87,9 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(session: &Session, cli: Cli) -> Result<Outcome> {
+    if let Some(problem) = refuse_foreign_store(&session.warehouse) {
+        bail!("--warehouse: {problem}");
+    }
     match cli.command {
         Command::Init(tables) => init::run(session, &tables).await,
         Command::Feed(args) => feed::run(session, &args).await,
@@ -136,11 +141,7 @@ impl Session {
 
 /// URL of a table's location.
 pub(crate) fn table_url(location: &str) -> Result<Url> {
-    let as_url = Url::parse(location).ok().filter(|url| url.scheme() == "file");
-    if let Some(url) = as_url {
-        return Ok(url);
-    }
-    let path = std::path::absolute(location).with_context(|| format!("`{location}` is no path"))?;
+    let path = paths::absolute(location).with_context(|| format!("`{location}` is no path"))?;
     Url::from_directory_path(&path).map_err(|()| anyhow::anyhow!("`{location}` is no path"))
 }
 
@@ -148,9 +149,10 @@ fn init_logs(global: &Global) {
     use std::io::IsTerminal;
     use tracing_subscriber::EnvFilter;
     let level = match (global.quiet, global.verbose) {
-        (true, _) => "error",
-        (false, 0) => "warn,heartbeat=warn",
-        (false, 1) => "warn,heartbeat=info,heartbeat_delta=info",
+        (true, _) => "off,heartbeat=error,heartbeat_delta=error",
+        // What the libraries below log of their own is in our errors, in words for users.
+        (false, 0) => "off,heartbeat=warn,heartbeat_delta=warn",
+        (false, 1) => "off,heartbeat=info,heartbeat_delta=info",
         (false, 2) => "info,heartbeat=debug,heartbeat_delta=debug",
         (false, _) => "debug",
     };

@@ -74,19 +74,21 @@ pub(super) fn reasons(control: &[ControlRow], sensor: Option<&[SensorRow]>, now:
 struct JobReason {
     text: String,
     no_news: bool,
+    /// Hard rows that the job waits for.
+    missing: Vec<String>,
 }
 
 fn job_reasons(decision: Decision, claims_known: bool) -> HashMap<JobId, JobReason> {
     let starts = decision.starts.into_iter().map(|start| {
         let text = format!("ready: the next trigger over {} starts the job", start.source);
-        (start.job, JobReason { text, no_news: false })
+        (start.job, JobReason { text, no_news: false, missing: Vec::new() })
     });
     let adoptions = decision.adoptions.into_iter().map(|adoption| {
         let text = format!(
             "start claimed at {:.0}, run not known yet: the next trigger asks again",
             adoption.claim.at
         );
-        (adoption.job, JobReason { text, no_news: false })
+        (adoption.job, JobReason { text, no_news: false, missing: Vec::new() })
     });
     let waiting = decision.waiting.into_iter().map(|(job, reason)| {
         let text = match &reason {
@@ -96,7 +98,12 @@ fn job_reasons(decision: Decision, claims_known: bool) -> HashMap<JobId, JobReas
             }
             other => other.to_string(),
         };
-        (job, JobReason { text, no_news: reason == WaitReason::NoNews })
+        let no_news = reason == WaitReason::NoNews;
+        let missing = match reason {
+            WaitReason::HardRows(rows) => rows.into_iter().map(|(id, _)| id).collect(),
+            _ => Vec::new(),
+        };
+        (job, JobReason { text, no_news, missing })
     });
     starts.chain(adoptions).chain(waiting).collect()
 }
@@ -113,6 +120,9 @@ fn reason(row: &Sensor, job: Option<&JobReason>) -> String {
     }
     match job {
         Some(job) if row.is_idle() && job.no_news => "watched: waits for news".to_owned(),
+        Some(job) if row.is_idle() && job.missing.contains(&row.id) => {
+            "watched: the job waits for news of this row".to_owned()
+        }
         Some(job) => job.text.clone(),
         None => String::new(),
     }

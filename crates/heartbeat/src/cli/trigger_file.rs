@@ -10,7 +10,7 @@ use serde_json::json;
 use url::Url;
 
 use super::{Outcome, Session};
-use crate::sources::trigger_file::local_path;
+use crate::paths::absolute;
 
 pub(super) fn create(session: &Session, base: &str, sensor_id: &str) -> Result<Outcome> {
     let url = write(base, sensor_id, Timestamp::now())?;
@@ -29,7 +29,7 @@ pub(super) fn write(base: &str, sensor_id: &str, now: Timestamp) -> Result<Url> 
     if let Err(problem) = asset_of(SourceKind::TriggerFile, sensor_id) {
         bail!("--sensor-id: {problem}");
     }
-    let folder = std::path::absolute(local_path(base))?.join(sensor_id);
+    let folder = absolute(base)?.join(sensor_id);
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("folder `{}` cannot be made", folder.display()))?;
     // A second file in one second gets the next free second: the name is the documented one and never reused.

@@ -180,3 +180,6 @@ fn store<E: Error + Send + Sync + 'static>(table: &'static str) -> impl Fn(E) ->
 fn name_of(job: &JobId) -> String {
     format!("job {job}")
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,7 @@ use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::fault::Fault;
+use crate::documents::{self, BadDocument};
 use crate::jobs::{Token, TokenError};
 
 /// Most runs of one job at a time that the platform lets a job ask for (Databricks jobs.JobSettings).
@@ -123,8 +124,8 @@ impl StandInConfig {
 
     /// Reads the text of a jobs file; `name` stands for it in errors.
     pub fn parse(text: &str, name: &str) -> Result<Self, ConfigError> {
-        let file: JobsFile = serde_saphyr::from_str(text)
-            .map_err(|source| ConfigError::Parse { name: name.to_owned(), source: Box::new(source) })?;
+        let file: JobsFile =
+            documents::yaml(text).map_err(|source| ConfigError::Parse { name: name.to_owned(), source })?;
         let wrong = |key: String, why| ConfigError::Value { name: name.to_owned(), key, why };
         let token = file.token.as_deref().map(Token::parse).transpose();
         let token = token.map_err(|source| ConfigError::Token { name: name.to_owned(), source })?;
@@ -174,7 +175,7 @@ pub enum ConfigError {
         /// The file.
         name: String,
         /// What the parser said.
-        source: Box<serde_saphyr::Error>,
+        source: BadDocument,
     },
     /// The token can't be one.
     #[error("{name}: token")]

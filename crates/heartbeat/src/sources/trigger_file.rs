@@ -15,6 +15,8 @@ use heartbeat_core::position::{FilesPosition, Manifest, NewFile, Position};
 use heartbeat_core::source::{Ask, Asset, Finding, Since, Source, SourceError};
 use jiff::Timestamp;
 
+use crate::paths::{absolute, local_path};
+
 /// Trigger files below one base folder on a local or mounted path.
 #[derive(Debug)]
 pub struct TriggerFileSource {
@@ -24,14 +26,8 @@ pub struct TriggerFileSource {
 impl TriggerFileSource {
     /// A source below `base`, a local path or `file://` URL.
     pub fn new(base: &str) -> Self {
-        Self { base: local_path(base) }
+        Self { base: absolute(base).unwrap_or_else(|_| local_path(base)) }
     }
-}
-
-/// The path behind a local path or `file:` URL.
-pub fn local_path(location: &str) -> PathBuf {
-    let from_url = url::Url::parse(location).ok().filter(|url| url.scheme() == "file");
-    from_url.and_then(|url| url.to_file_path().ok()).unwrap_or_else(|| PathBuf::from(location))
 }
 
 /// Whether a file of this path (below the sensor's folder) can be news.

@@ -136,10 +136,3 @@ fn missing_folder_and_file_in_its_place_are_errors_of_the_row() {
         Err(SourceError::NotFound { .. })
     ));
 }
-
-#[test]
-fn file_urls_are_paths() {
-    assert_eq!(local_path("file:///a%20b/c"), PathBuf::from("/a b/c"));
-    assert_eq!(local_path("/a b/c"), PathBuf::from("/a b/c"));
-    assert_eq!(local_path("rel/x"), PathBuf::from("rel/x"));
-}

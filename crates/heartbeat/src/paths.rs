@@ -1,0 +1,55 @@
+//! Local locations: paths and `file://` URLs, in one spelling.
+
+use std::path::{Component, Path, PathBuf};
+
+use url::Url;
+
+/// The path behind a local path or `file:` URL, as it was given.
+pub fn local_path(location: &str) -> PathBuf {
+    let from_url = Url::parse(location).ok().filter(|url| url.scheme() == "file");
+    from_url.and_then(|url| url.to_file_path().ok()).unwrap_or_else(|| PathBuf::from(location))
+}
+
+/// The absolute path of a location without links, `.` and `..`, so that two spellings of one place are equal. What
+/// does not exist yet is taken as it is spelt.
+pub fn absolute(location: &str) -> std::io::Result<PathBuf> {
+    let path = std::path::absolute(local_path(location))?;
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        if part == Component::ParentDir {
+            plain.pop();
+        } else {
+            plain.push(part);
+            plain = resolved(&plain);
+        }
+    }
+    Ok(plain)
+}
+
+fn resolved(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_urls_are_paths() {
+        assert_eq!(local_path("file:///a%20b/c"), PathBuf::from("/a b/c"));
+        assert_eq!(local_path("/a b/c"), PathBuf::from("/a b/c"));
+        assert_eq!(local_path("rel/x"), PathBuf::from("rel/x"));
+    }
+
+    #[test]
+    fn spellings_of_one_place_are_equal() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().canonicalize().unwrap();
+        std::fs::create_dir(base.join("a")).unwrap();
+        std::os::unix::fs::symlink(base.join("a"), base.join("link")).unwrap();
+        let spelt = |text: &str| absolute(&format!("{}/{text}", base.display())).unwrap();
+        assert_eq!(spelt("a/../a/./new"), base.join("a/new"));
+        assert_eq!(spelt("link/new"), base.join("a/new"));
+        assert_eq!(spelt("missing/../a"), base.join("a"));
+    }
+}
