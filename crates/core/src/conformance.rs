@@ -2,6 +2,8 @@
 //!
 //! Each takes a table with the rows that it names; none needs an async runtime of its own. They panic, as tests do.
 
+#![allow(clippy::missing_panics_doc, reason = "a suite of assertions: panicking is what it is for")]
+
 use std::fmt::Debug;
 
 use crate::table::{Changes, Commit, Record, Snapshot, Table};

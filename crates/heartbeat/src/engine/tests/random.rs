@@ -263,7 +263,9 @@ fn come_to_rest(world: &World) -> Result<(), TestCaseError> {
                 rows.push(row(index));
             }
         }
-        rows.iter_mut().for_each(|row| row.job_state = Some("UNPAUSED".into()));
+        for row in rows.iter_mut() {
+            row.job_state = Some("UNPAUSED".into());
+        }
     });
     for round in 0..12 {
         world.sleep(10);
