@@ -101,7 +101,7 @@ fn answer(world: &World, ask: &Ask) -> Result<Finding, SourceError> {
             let position = FilesPosition { folder: name.clone(), seen: arrived.iter().cloned().collect() };
             let known = match &ask.since {
                 Since::Position(Position::Files(known)) => known.seen.clone(),
-                _ => BTreeSet::default(),
+                _ => std::collections::BTreeSet::default(),
             };
             let new = arrived.iter().filter(|path| !known.contains(*path));
             let files = new.map(|path| NewFile { path: path.clone(), size: 7, modified: None }).collect();
