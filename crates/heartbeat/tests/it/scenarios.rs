@@ -1,7 +1,7 @@
 //! The recorded scenarios of the original (`tests/scenarios`), replayed through the commands.
 //!
 //! After every step both tables, the bodies of run-now and the exit status are held against what the original did,
-//! or, in a corner, against what design.md says instead.
+//! or, in a corner, against what `docs/differences.md` says instead.
 
 use std::collections::BTreeSet;
 
