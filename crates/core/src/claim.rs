@@ -178,6 +178,14 @@ pub fn complete(
         let done = ClaimState::Done { run_id: claim.run_id().or(run_id) };
         return (Completion::Claimed, finish(view, job, &claim.token, &done, run_id, now));
     }
+    // A run that names itself may be that of another pass, which posted the token that was refused here and died
+    // before it wrote the run down. By hand or not, it accounts for what was claimed.
+    if let (Some(_), Some(claim)) = (run_id, refused_claim(view, job)) {
+        return (
+            Completion::Claimed,
+            finish(view, job, &claim.token, &ClaimState::Done { run_id }, run_id, now),
+        );
+    }
     if view.of_job(job).next().is_none() {
         return (Completion::UnknownJob, Changes::default());
     }
@@ -189,6 +197,13 @@ pub fn complete(
 
 fn claim_is_done(state: &SensorState) -> bool {
     matches!(state.claim.as_ref().map(|claim| &claim.state), Some(ClaimState::Done { .. }))
+}
+
+/// A claim of the job that was refused and whose news still waits.
+fn refused_claim<'v>(view: &'v View<'_>, job: &JobId) -> Option<&'v Claim> {
+    let mut claims =
+        view.states_of_job(job).filter(|state| state.has_news()).filter_map(|state| state.claim.as_ref());
+    claims.find(|claim| matches!(claim.state, ClaimState::Refused { .. }))
 }
 
 /// Whether this run, claimed or told, completed a row last.

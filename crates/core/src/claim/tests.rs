@@ -309,6 +309,19 @@ fn rows_are_not_left_in_progress_when_the_claimed_one_was_fed_anew() {
 }
 
 #[test]
+fn completion_of_a_run_whose_token_was_refused_to_another_pass_takes_no_later_news() {
+    let mut scene = two_hard_rows();
+    scene.control[1].dependency_flag = Some("FALSE".into());
+    scene.fire(0, &["x"]);
+    let token = scene.claim_starts()[&job("7")].clone();
+    scene.record(&token, StartOutcome::Refused("403".into()));
+    scene.fire(1, &["y"]);
+    assert_eq!(scene.complete_sensor("7", Some(11)), Completion::Claimed);
+    scene.project();
+    assert_eq!(scene.statuses(), [COMPLETED, NEW_EVENT_AVAILABLE]);
+}
+
+#[test]
 fn a_row_deleted_while_its_run_went_on_and_fed_again_blocks_nothing() {
     let mut scene = two_hard_rows();
     scene.fire(0, &["x"]);
