@@ -67,7 +67,7 @@ pub fn new_claim(ids: &TableIds, start: &Start, domain: Domain, now: Timestamp) 
         attempt: start.attempt,
         domain,
         rows: start.rows.clone(),
-        at: now,
+        at: start.first_claimed.unwrap_or(now),
         state: ClaimState::Claimed { trouble: None },
     }
 }
@@ -97,13 +97,16 @@ pub fn claim(view: &View<'_>, claims: &[(JobId, Claim)], now: Timestamp) -> Chan
     changes
 }
 
-/// Step K2: the outcomes of calls, by token. Claims that somebody else has moved on meanwhile stay as they are,
-/// except that a run outweighs another pass's refusal.
+/// Step K2: the outcomes of calls, by token. Claims that somebody else has moved on meanwhile stay as they are, except
+/// that a run outweighs another pass's refusal, and so does a call whose outcome is not known: of two passes that post
+/// one token, one refusal tells nothing about the other call.
 pub fn record(view: &View<'_>, outcomes: &BTreeMap<String, StartOutcome>) -> Changes<SensorRow> {
     change_claims(view, |claim| {
         let outcome = outcomes.get(&claim.token)?;
         match (&claim.state, outcome) {
-            (ClaimState::Claimed { .. }, _) | (ClaimState::Refused { .. }, StartOutcome::Accepted(_)) => {}
+            (ClaimState::Claimed { trouble: Some(_) }, StartOutcome::Refused(_)) => return None,
+            (ClaimState::Claimed { .. }, _)
+            | (ClaimState::Refused { .. }, StartOutcome::Accepted(_) | StartOutcome::Unknown(_)) => {}
             // Completed by another run, or by this one before its id was known: what it tells is no news.
             (ClaimState::Done { .. }, StartOutcome::Accepted(run_id)) => {
                 return Some(ClaimState::Done { run_id: Some(*run_id) });

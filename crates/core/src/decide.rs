@@ -60,6 +60,8 @@ pub struct Start {
     pub rows: BTreeMap<String, u64>,
     /// When those rows were made, where that is known.
     pub born: BTreeMap<String, Timestamp>,
+    /// When a refused claim that is claimed again was made first: its token is that old.
+    pub first_claimed: Option<Timestamp>,
     /// Attempt of this set of news, from 1.
     pub attempt: u32,
 }
@@ -159,13 +161,15 @@ fn judge(view: &View<'_>, job: &JobId, selection: &Selection, now: Timestamp) ->
             sensor_id: anchor.id.clone(),
         });
     }
-    let covered = refused_rows(&rows).unwrap_or_else(|| covered_rows(&rows));
+    let refused = refused_claim(&rows);
+    let covered = refused.map_or_else(|| covered_rows(&rows), |claim| claim.rows.clone());
     let attempt = earlier_attempt(&rows, &covered).unwrap_or(1);
     Verdict::Start(Start {
         job: job.clone(),
         source: anchor.source,
         anchor: anchor.id.clone(),
         born: born(&rows, &covered, now),
+        first_claimed: refused.map(|claim| claim.at),
         rows: covered,
         attempt,
     })
@@ -194,9 +198,9 @@ fn covered_rows(rows: &[&Sensor]) -> BTreeMap<String, u64> {
         .collect()
 }
 
-/// Rows of a claim that was refused and whose news still waits. It is claimed again as it was, with the same token:
+/// The claim that was refused and whose news still waits. It is claimed again as it was, with the same token:
 /// another pass may have posted that token as well, and not have written down yet that it has a run.
-fn refused_rows(rows: &[&Sensor]) -> Option<BTreeMap<String, u64>> {
+fn refused_claim<'a>(rows: &[&'a Sensor]) -> Option<&'a Claim> {
     let waits = |id: &String, count: &u64| {
         rows.iter().any(|row| {
             let free = row.problem.is_none() && row.row_id.as_str() == id;
@@ -207,7 +211,6 @@ fn refused_rows(rows: &[&Sensor]) -> Option<BTreeMap<String, u64>> {
         .filter_map(|row| row.state.claim.as_ref())
         .filter(|claim| matches!(claim.state, ClaimState::Refused { .. }))
         .find(|claim| claim.rows.iter().all(|(id, count)| waits(id, count)))
-        .map(|claim| claim.rows.clone())
 }
 
 /// When the covered rows were made; a row without a state is made by the claim.

@@ -22,6 +22,7 @@ fn token_is_fixed_for_ever() {
         anchor: "p: t".into(),
         rows: [("p__t_7".to_owned(), 3), ("a_7".to_owned(), 1)].into(),
         born: BTreeMap::new(),
+        first_claimed: None,
         attempt: 1,
     };
     let token = token(&ids(), &start);
@@ -392,4 +393,35 @@ fn news_that_the_original_s_last_task_has_processed_by_hand_does_not_come_back()
     assert!(scene.trigger(1).is_empty());
     scene.fire(0, &["x", "later"]);
     assert_eq!(scene.statuses()[0], NEW_EVENT_AVAILABLE);
+}
+
+#[test]
+fn one_refusal_tells_nothing_about_the_other_call_with_its_token() {
+    let mut scene = two_hard_rows();
+    scene.fire(0, &["x"]);
+    scene.fire(1, &["y"]);
+    let token = scene.claim_starts()[&job("7")].clone();
+    let refused = || StartOutcome::Refused("403".into());
+    let unknown = || StartOutcome::Unknown("no answer".into());
+    for outcomes in [[refused(), unknown()], [unknown(), refused()]] {
+        let mut raced = scene.clone();
+        for outcome in outcomes {
+            raced.record(&token, outcome);
+        }
+        assert!(raced.view().open_claim(&job("7")).is_some(), "a run may exist");
+    }
+}
+
+#[test]
+fn refused_claim_is_as_old_as_its_token_when_it_is_claimed_again() {
+    let mut scene = two_hard_rows();
+    scene.fire(0, &["x"]);
+    scene.fire(1, &["y"]);
+    let token = scene.claim_starts()[&job("7")].clone();
+    let first = scene.view().open_claim(&job("7")).unwrap().at;
+    scene.record(&token, StartOutcome::Refused("403".into()));
+    scene.clock += 4000;
+    scene.claim_starts();
+    assert_eq!(scene.view().open_claim(&job("7")).unwrap().at, first);
+    assert!(scene.decide().adoptions[0].in_doubt);
 }
