@@ -1,6 +1,7 @@
 //! Single cases: how many commits a pass makes, lost races, claims in doubt, large positions.
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use heartbeat_core::acon::SourceKind;
 use heartbeat_core::claim::Completion;
@@ -9,7 +10,8 @@ use heartbeat_core::detect::Mode;
 use heartbeat_core::domain::Domain;
 use heartbeat_core::ids::JobId;
 use heartbeat_core::jobs::RunState;
-use heartbeat_core::row::ControlRow;
+use heartbeat_core::row::{ControlRow, SensorRow};
+use heartbeat_core::source::{Ask, Finding, Source, SourceError};
 use heartbeat_core::state::{ClaimState, StoredPosition};
 use jiff::Timestamp;
 
@@ -111,6 +113,40 @@ fn a_race_that_is_lost_is_decided_anew() {
     assert_eq!(world.workspace().runs_of("7"), 1);
     assert_eq!(world.statuses(), ["IN_PROGRESS"]);
     assert_eq!(claim_state(&world), ClaimState::Accepted { run_id: 1000 });
+}
+
+/// A source beside which somebody else commits to the sensor table while it is being looked at.
+struct Disturbed<'w> {
+    world: &'w World,
+    looks: AtomicUsize,
+}
+
+impl Source for Disturbed<'_> {
+    async fn look(&self, asks: &[Ask], deadline: Instant) -> Vec<Result<Finding, SourceError>> {
+        self.looks.fetch_add(1, Ordering::Relaxed);
+        let answers = Port(self.world).look(asks, deadline).await;
+        let other = SensorRow { sensor_id: Some("other_9".into()), ..SensorRow::default() };
+        self.world.sensor.edit(|rows| rows.push(other));
+        answers
+    }
+}
+
+#[test]
+fn answers_are_kept_when_the_race_for_their_commit_is_lost() {
+    let world = World::new(vec![row("a", "7")]);
+    world.arrive("a");
+    let source = Disturbed { world: &world, looks: AtomicUsize::new(0) };
+    let pass = async {
+        let (port, patience) = (Port(&world), Duration::from_secs(1));
+        world.engine().check(SourceKind::TriggerFile, &source, Mode::Detect, patience, &port).await.unwrap()
+    };
+    assert_eq!(at_once(pass).news(), 1);
+    assert_eq!(world.statuses(), ["NEW_EVENT_AVAILABLE"]);
+    assert_eq!(
+        source.looks.load(Ordering::Relaxed),
+        1,
+        "a slow source is not asked again for each lost race"
+    );
 }
 
 #[test]

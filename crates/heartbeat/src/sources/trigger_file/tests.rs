@@ -136,3 +136,31 @@ fn missing_folder_and_file_in_its_place_are_errors_of_the_row() {
         Err(SourceError::NotFound { .. })
     ));
 }
+
+#[test]
+fn file_that_cannot_be_looked_at_yet_is_not_taken_for_seen() {
+    let folder = Folder::new();
+    folder.put("a.txt");
+    let first = folder.look(Since::Beginning).unwrap();
+    let late = folder.base.path().join("my_trigger/late.txt");
+    std::os::unix::fs::symlink(folder.base.path().join("elsewhere"), &late).unwrap();
+    let dangling = folder.look(then(first)).unwrap();
+    assert_eq!(dangling.news, None);
+    fs::write(folder.base.path().join("elsewhere"), "Success").unwrap();
+    assert_eq!(names(&folder.look(then(dangling)).unwrap()), ["late.txt"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_folder_gets_its_own_answer() {
+    let folder = Folder::new();
+    folder.put("a.txt");
+    let source = TriggerFileSource::new(folder.base.path().to_str().unwrap());
+    let ask = |name: &str| Ask { asset: Asset::Folder { name: name.into() }, since: Since::Beginning };
+    let asks: Vec<Ask> =
+        (0..40).map(|number| ask(if number % 2 == 0 { "my_trigger" } else { "none" })).collect();
+    let answers = source.look(&asks, Instant::now() + Duration::from_mins(1)).await;
+    assert!(answers.iter().step_by(2).all(|answer| names(answer.as_ref().unwrap()) == ["a.txt"]));
+    assert!(
+        answers.iter().skip(1).step_by(2).all(|answer| matches!(answer, Err(SourceError::NotFound { .. })))
+    );
+}
