@@ -1,6 +1,7 @@
 //! Values too large for a cell: files beside the sensor table, each named by the digest of its bytes.
 
 use bytes::Bytes;
+use heartbeat_core::claim::hex;
 use heartbeat_core::table::Blobs;
 use object_store::path::Path;
 use sha2::{Digest as _, Sha256};
@@ -54,10 +55,5 @@ fn path(digest: &str) -> Path {
 }
 
 fn digest(bytes: &[u8]) -> String {
-    let mut hex = String::with_capacity(64);
-    for byte in Sha256::digest(bytes) {
-        hex.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or_default());
-        hex.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or_default());
-    }
-    hex
+    hex(&Sha256::digest(bytes))
 }

@@ -7,6 +7,7 @@ pub mod broker;
 pub mod cli;
 pub mod documents;
 pub mod engine;
+mod error_chain;
 pub mod fail_point;
 pub mod jobs;
 pub mod jobs_api;

@@ -1,7 +1,6 @@
 //! The workspaces that the ACONs name, as the engine's port to the Jobs API.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 
 use heartbeat_core::claim::StartOutcome;
 use heartbeat_core::domain::Domain;
@@ -9,6 +8,7 @@ use heartbeat_core::ids::JobId;
 use heartbeat_core::jobs::{Jobs, NoAnswer, Run, RunState};
 use jiff::Timestamp;
 
+use crate::error_chain::chain;
 use crate::jobs::{
     self, ClientError, JobsClient, RunFilter, RunId, RunNow, RunOutcome, RunPhase, Settings, StartError,
     Token,
@@ -93,24 +93,4 @@ fn judged(run: jobs::Run) -> Run {
         RunOutcome::Skipped { reason } => RunState::Skipped(reason),
     };
     Run { run_id: run.run_id.0, started: run.start_time, state }
-}
-
-/// Some libraries put a backtrace behind their message.
-fn first_line(error: &dyn Error) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = first_line(error);
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = first_line(inner);
-        if !text.contains(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
-        }
-        cause = inner.source();
-    }
-    text
 }

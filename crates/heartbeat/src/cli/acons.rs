@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::Session;
 use crate::documents;
-use crate::workspaces::{Workspaces, chain};
+use crate::error_chain::chain;
+use crate::workspaces::Workspaces;
 
 /// What was found in one file.
 pub(crate) struct AconFile {

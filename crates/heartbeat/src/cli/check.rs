@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::acons::Group;
 use super::{Outcome, Session, acons, args, output};
 use crate::engine::{CheckReport, Looked, SystemClock};
+use crate::error_chain::chain;
 use crate::sources;
-use crate::workspaces::chain;
 
 pub(super) async fn run(session: &Session, args: &args::Check) -> Result<Outcome> {
     let mode = if args.baseline { Mode::Baseline } else { Mode::Detect };

@@ -79,7 +79,7 @@ pub fn main() -> ExitCode {
         Ok(Ok(Outcome::Good)) => ExitCode::SUCCESS,
         Ok(Ok(Outcome::Partly)) => ExitCode::from(1),
         Ok(Err(error)) => {
-            printer.error(&format!("error: {}", crate::workspaces::chain(error.as_ref())));
+            printer.error(&format!("error: {}", crate::error_chain::chain(error.as_ref())));
             ExitCode::from(1)
         }
         Err(_) => ExitCode::from(2),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::acons::Group;
 use super::{Outcome, Session, acons, args, output};
 use crate::engine::{SystemClock, TriggerReport};
-use crate::workspaces::chain;
+use crate::error_chain::chain;
 
 pub(super) async fn run(session: &Session, args: &args::Trigger) -> Result<Outcome> {
     let loaded = acons::load(session, &args.acons.acon)?;

@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 
 use super::acons::{AconFile, read_all};
 use super::{Outcome, Session, args, table_url};
+use crate::error_chain::chain;
 use crate::jobs::{JobsClient, RunFilter, RunPhase, Settings};
-use crate::workspaces::chain;
 use crate::{secrets, sources};
 
 /// How long the sources may take to answer `--connect`.

@@ -14,8 +14,8 @@ use heartbeat_core::state::{LARGEST_INLINE_POSITION, StoredPosition};
 use heartbeat_core::table::{Blobs, Table};
 
 use super::{Clock, Engine, EngineError, ROUNDS};
+use crate::error_chain::chain;
 use crate::fail_point;
-use crate::workspaces::chain;
 
 /// What a pass looked at.
 #[derive(Debug, Default)]
