@@ -11,6 +11,7 @@ pub mod domain;
 pub mod feed;
 pub mod ids;
 pub mod jobs;
+pub mod journal;
 pub mod memory;
 pub mod position;
 pub mod project;
