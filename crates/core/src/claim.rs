@@ -24,6 +24,15 @@ pub struct TableIds {
     pub sensor: String,
 }
 
+/// Where a job is started, and what it is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workplace {
+    /// The workspace.
+    pub domain: Domain,
+    /// Whether the run is told what is new.
+    pub pass_news: bool,
+}
+
 /// Outcome of a call of run-now for a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StartOutcome {
@@ -60,20 +69,22 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// The claim for a start.
-pub fn new_claim(ids: &TableIds, start: &Start, domain: Domain, now: Timestamp) -> Claim {
+/// The claim for a start, in the given workspace.
+pub fn new_claim(ids: &TableIds, start: &Start, workplace: Workplace, now: Timestamp) -> Claim {
+    let Workplace { domain, pass_news } = workplace;
     Claim {
         token: token(ids, start),
         attempt: start.attempt,
         domain,
         rows: start.rows.clone(),
         at: start.first_claimed.unwrap_or(now),
+        pass_news,
         state: ClaimState::Claimed { trouble: None },
     }
 }
 
 /// Step K: writes claims into all rows they cover, in one set of changes.
-pub fn claim(view: &View<'_>, claims: &[(JobId, Claim)], now: Timestamp) -> Changes<SensorRow> {
+pub fn claim(view: &View, claims: &[(JobId, Claim)], now: Timestamp) -> Changes<SensorRow> {
     let mut changes = Changes::default();
     let mut written = HashSet::new();
     for (job, claim) in claims {
@@ -100,7 +111,7 @@ pub fn claim(view: &View<'_>, claims: &[(JobId, Claim)], now: Timestamp) -> Chan
 /// Step K2: the outcomes of calls, by token. Claims that somebody else has moved on meanwhile stay as they are, except
 /// that a run outweighs another pass's refusal, and so does a call whose outcome is not known: of two passes that post
 /// one token, one refusal tells nothing about the other call.
-pub fn record(view: &View<'_>, outcomes: &BTreeMap<String, StartOutcome>) -> Changes<SensorRow> {
+pub fn record(view: &View, outcomes: &BTreeMap<String, StartOutcome>) -> Changes<SensorRow> {
     change_claims(view, |claim| {
         let outcome = outcomes.get(&claim.token)?;
         match (&claim.state, outcome) {
@@ -121,7 +132,7 @@ pub fn record(view: &View<'_>, outcomes: &BTreeMap<String, StartOutcome>) -> Cha
     })
 }
 
-fn change_claims(view: &View<'_>, next: impl Fn(&Claim) -> Option<ClaimState>) -> Changes<SensorRow> {
+pub(crate) fn change_claims(view: &View, next: impl Fn(&Claim) -> Option<ClaimState>) -> Changes<SensorRow> {
     let mut changes = Changes::default();
     let mut written = HashSet::new();
     for sensor in &view.sensors {
@@ -169,7 +180,7 @@ pub enum Completion {
 /// Step D1: accounts for what the completed run has processed. `run_id`, where the job tells it, keeps a repeated
 /// completion of one run from accounting for news that came after it.
 pub fn complete(
-    view: &View<'_>,
+    view: &View,
     job: &JobId,
     run_id: Option<i64>,
     now: Timestamp,
@@ -203,7 +214,7 @@ fn claim_is_done(state: &SensorState) -> bool {
 }
 
 /// A claim of the job that was refused and whose news still waits.
-fn refused_claim<'v>(view: &'v View<'_>, job: &JobId) -> Option<&'v Claim> {
+fn refused_claim<'v>(view: &'v View, job: &JobId) -> Option<&'v Claim> {
     let mut claims =
         view.states_of_job(job).filter(|state| state.has_news()).filter_map(|state| state.claim.as_ref());
     claims.find(|claim| matches!(claim.state, ClaimState::Refused { .. }))
@@ -221,7 +232,7 @@ fn was_finished_by(state: &SensorState, told: i64) -> bool {
 /// D1 for the claim `token` of a job: only the claimed rows, only up to the claimed count. `told` is the run that told
 /// so, where it may be another than the claimed one.
 pub fn finish(
-    view: &View<'_>,
+    view: &View,
     job: &JobId,
     token: &str,
     done: &ClaimState,
@@ -260,7 +271,7 @@ pub fn finish(
     changes
 }
 
-fn account_for_all(view: &View<'_>, job: &JobId, run_id: Option<i64>, now: Timestamp) -> Changes<SensorRow> {
+fn account_for_all(view: &View, job: &JobId, run_id: Option<i64>, now: Timestamp) -> Changes<SensorRow> {
     let mut changes = Changes::default();
     let mut written = HashSet::new();
     for sensor in view.of_job(job) {
@@ -286,7 +297,7 @@ fn account_for_all(view: &View<'_>, job: &JobId, run_id: Option<i64>, now: Times
 }
 
 fn put_processed(
-    view: &View<'_>,
+    view: &View,
     sensor: &Sensor,
     state: &SensorState,
     now: Timestamp,
@@ -299,26 +310,6 @@ fn put_processed(
         row.status_change_timestamp = Some(now);
     }
     put(changes, sensor, row);
-}
-
-/// Accepted claims beside which somebody else has marked rows as completed, deleted them or fed them anew: the
-/// result of the run decides whether the claim is done.
-pub fn claims_to_settle<'v>(view: &'v View<'_>) -> Vec<(&'v JobId, &'v Claim)> {
-    view.jobs
-        .keys()
-        .filter_map(|job| {
-            let claim = view.open_claim(job).filter(|claim| claim.run_id().is_some())?;
-            let still_fed = |row_id: &String| view.of_job(job).any(|sensor| sensor.row_id.as_str() == row_id);
-            let marked = view.of_job(job).any(|sensor| {
-                let claimed = claim.rows.contains_key(sensor.row_id.as_str());
-                let processed = sensor
-                    .sensor
-                    .is_some_and(|index| view.sensor[index].status.as_deref() == Some(PROCESSED_NEW_DATA));
-                claimed && (matches!(sensor.status, Status::Completed | Status::Never) || processed)
-            });
-            (marked || !claim.rows.keys().all(still_fed)).then_some((job, claim))
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -35,6 +35,18 @@ pub enum Selection {
     All,
 }
 
+/// What a daemon that goes on from pass to pass holds back. A single pass holds nothing back.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Holds {
+    /// Jobs whose call is on its way from this process.
+    pub calling: BTreeSet<JobId>,
+    /// Jobs that are not tried again before a time, because the last try did not succeed.
+    pub not_before: BTreeMap<JobId, Timestamp>,
+    /// A claim without a run that is younger than this is left to the process that made it, whose call may be on its
+    /// way: the same token would be posted twice.
+    pub leave_young_claims: SignedDuration,
+}
+
 /// What a pass does about jobs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[must_use = "a decision that nobody carries out or reads is lost"]
@@ -98,6 +110,20 @@ pub enum WaitReason {
         /// The run.
         run_id: i64,
     },
+    /// The run of ours ended badly; the job rests until one run of it succeeds.
+    RunFailed {
+        /// The run.
+        run_id: i64,
+        /// How it ended.
+        reason: String,
+    },
+    /// The call that starts it is on its way.
+    Starting,
+    /// The last try did not succeed.
+    NotBefore {
+        /// When it is tried again.
+        at: Timestamp,
+    },
     /// Rows say IN_PROGRESS and no claim of ours is open: started by somebody else.
     RunningElsewhere,
     /// Every row with news has a problem.
@@ -105,10 +131,10 @@ pub enum WaitReason {
 }
 
 /// Decides over the whole table.
-pub fn decide(view: &View<'_>, selection: &Selection, now: Timestamp) -> Decision {
+pub fn decide(view: &View, selection: &Selection, holds: &Holds, now: Timestamp) -> Decision {
     let mut decision = Decision::default();
     for job in view.jobs.keys() {
-        match judge(view, job, selection, now) {
+        match held(judge(view, job, selection, now), job, holds, now) {
             Verdict::Start(start) => decision.starts.push(start),
             Verdict::Adopt(adoption) => decision.adoptions.push(adoption),
             Verdict::Wait(reason) => decision.waiting.push((job.clone(), reason)),
@@ -123,10 +149,34 @@ enum Verdict {
     Wait(WaitReason),
 }
 
-fn judge(view: &View<'_>, job: &JobId, selection: &Selection, now: Timestamp) -> Verdict {
+/// What is about to be called waits where this process holds it back.
+fn held(verdict: Verdict, job: &JobId, holds: &Holds, now: Timestamp) -> Verdict {
+    if matches!(verdict, Verdict::Wait(_)) {
+        return verdict;
+    }
+    if holds.calling.contains(job) {
+        return Verdict::Wait(WaitReason::Starting);
+    }
+    if let Some(at) = holds.not_before.get(job).filter(|at| now < **at) {
+        return Verdict::Wait(WaitReason::NotBefore { at: *at });
+    }
+    match &verdict {
+        Verdict::Adopt(Adoption { claim, .. })
+            if now.duration_since(claim.at).abs() < holds.leave_young_claims =>
+        {
+            Verdict::Wait(WaitReason::Starting)
+        }
+        _ => verdict,
+    }
+}
+
+fn judge(view: &View, job: &JobId, selection: &Selection, now: Timestamp) -> Verdict {
     if let Some(claim) = view.open_claim(job) {
-        return match claim.state {
-            ClaimState::Accepted { run_id } => Verdict::Wait(WaitReason::Running { run_id }),
+        return match &claim.state {
+            ClaimState::Accepted { run_id } => Verdict::Wait(WaitReason::Running { run_id: *run_id }),
+            ClaimState::Failed { run_id, reason } => {
+                Verdict::Wait(WaitReason::RunFailed { run_id: *run_id, reason: reason.clone() })
+            }
             _ => Verdict::Adopt(Adoption {
                 job: job.clone(),
                 claim: claim.clone(),
@@ -163,7 +213,7 @@ fn judge(view: &View<'_>, job: &JobId, selection: &Selection, now: Timestamp) ->
     }
     let refused = refused_claim(&rows);
     let covered = refused.map_or_else(|| covered_rows(&rows), |claim| claim.rows.clone());
-    let attempt = earlier_attempt(&rows, &covered).unwrap_or(1);
+    let attempt = attempt(&rows, &covered);
     Verdict::Start(Start {
         job: job.clone(),
         source: anchor.source,
@@ -224,12 +274,13 @@ fn born(rows: &[&Sensor], covered: &BTreeMap<String, u64>, now: Timestamp) -> BT
         .collect()
 }
 
-fn earlier_attempt(rows: &[&Sensor], covered: &BTreeMap<String, u64>) -> Option<u32> {
-    rows.iter()
-        .filter_map(|row| row.state.claim.as_ref())
-        .filter(|claim| claim.rows == *covered)
-        .map(|claim| claim.attempt)
-        .max()
+/// One more than that of the newest claim whose run does not count; otherwise that of the claim that is made again.
+fn attempt(rows: &[&Sensor], covered: &BTreeMap<String, u64>) -> u32 {
+    let claims = || rows.iter().filter_map(|row| row.state.claim.as_ref());
+    let released = claims().filter(|claim| matches!(claim.state, ClaimState::Released { .. }));
+    let next = released.map(|claim| claim.attempt.saturating_add(1)).max();
+    let again = claims().filter(|claim| claim.rows == *covered).map(|claim| claim.attempt).max();
+    next.max(again).unwrap_or(1)
 }
 
 fn why_no_candidate(rows: &[&Sensor]) -> WaitReason {
@@ -261,6 +312,9 @@ impl WaitReason {
             Self::HardRows(_) => "hard_rows",
             Self::AnchorElsewhere { .. } => "anchor_elsewhere",
             Self::Running { .. } => "running",
+            Self::RunFailed { .. } => "run_failed",
+            Self::Starting => "starting",
+            Self::NotBefore { .. } => "not_before",
             Self::RunningElsewhere => "running_elsewhere",
             Self::RowProblems(_) => "row_problems",
         }
@@ -288,6 +342,13 @@ impl fmt::Display for WaitReason {
                 )
             }
             Self::Running { run_id } => write!(f, "started as run {run_id}, which has not completed yet"),
+            Self::RunFailed { run_id, reason } => write!(
+                f,
+                "rests: run {run_id} did not succeed ({reason}); it goes on after a run that does, or `heartbeat \
+                 retrigger`"
+            ),
+            Self::Starting => f.write_str("the call that starts it is on its way"),
+            Self::NotBefore { at } => write!(f, "the last start did not succeed; tried again at {at:.0}"),
             Self::RunningElsewhere => {
                 f.write_str("in progress, not started by heartbeat: waits for its completion")
             }

@@ -9,7 +9,7 @@ use crate::position::Position;
 use crate::row::{ACQUIRED_NEW_DATA, PROCESSED_NEW_DATA, SensorRow};
 use crate::sensor::{Sensor, View};
 use crate::source::{Asset, Since};
-use crate::state::{Accounted, SensorState, StoredPosition};
+use crate::state::{Accounted, SensorState, StoredManifest, StoredPosition};
 use crate::table::Changes;
 
 /// How far before `latest_event_fetched_timestamp` a row that the original has fired starts. It covers the
@@ -44,8 +44,8 @@ pub struct Seen {
     pub sensor: usize,
     /// Where the source stands.
     pub position: StoredPosition,
-    /// Whether there is news.
-    pub news: bool,
+    /// What is new; `None` when nothing is.
+    pub news: Option<StoredManifest>,
 }
 
 /// Whether what is there now counts.
@@ -58,7 +58,7 @@ pub enum Mode {
 }
 
 /// The rows of `kind` to look at: watched ones, each sensor once.
-pub fn questions(view: &View<'_>, kind: SourceKind, mode: Mode) -> Vec<Question> {
+pub fn questions(view: &View, kind: SourceKind, mode: Mode) -> Vec<Question> {
     let mut asked = HashSet::new();
     let mut questions = Vec::new();
     for (index, sensor) in view.sensors.iter().enumerate() {
@@ -76,7 +76,7 @@ pub fn questions(view: &View<'_>, kind: SourceKind, mode: Mode) -> Vec<Question>
     questions
 }
 
-fn cursor(view: &View<'_>, sensor: &Sensor) -> Cursor {
+fn cursor(view: &View, sensor: &Sensor) -> Cursor {
     match sensor.state.acquired.as_ref().map(StoredPosition::inline) {
         Some(Ok(position)) => Cursor::Ready(since_position(sensor.source, position)),
         Some(Err(digest)) => Cursor::Digest(digest.to_owned()),
@@ -101,26 +101,27 @@ pub fn since_position(source: SourceKind, position: Position) -> Since {
 /// Step S: the sensor rows after the answers. `began` is when the detection began.
 ///
 /// A row that was never looked at and has nothing to tell gets no sensor row, so that an idle pass writes nothing.
-pub fn acquire(view: &View<'_>, seen: &[Seen], mode: Mode, began: Timestamp) -> Changes<SensorRow> {
+pub fn acquire(view: &View, seen: &[Seen], mode: Mode, began: Timestamp) -> Changes<SensorRow> {
     let mut changes = Changes::default();
     for answer in seen {
         let sensor = &view.sensors[answer.sensor];
         let moved = sensor.state.acquired.as_ref() != Some(&answer.position);
-        let worth_a_row = answer.news || sensor.sensor.is_some() || mode == Mode::Baseline;
-        if !(answer.news || moved) || !worth_a_row {
+        let has_news = answer.news.is_some();
+        let worth_a_row = has_news || sensor.sensor.is_some() || mode == Mode::Baseline;
+        if !(has_news || moved) || !worth_a_row {
             continue;
         }
         let mut state = sensor.state.clone();
         if state == SensorState::default() {
             state.born = Some(began);
         }
-        state.acquire(answer.position.clone(), answer.news);
-        if answer.news {
+        state.acquire(answer.position.clone(), answer.news.clone());
+        if has_news {
             state.claim = None;
         }
         let mut row = sensor_row(view, sensor);
         state.store(&mut row);
-        if answer.news {
+        if has_news {
             row.status = Some(ACQUIRED_NEW_DATA.to_owned());
             row.status_change_timestamp = Some(began);
         } else if row.status.is_none() {
@@ -133,7 +134,7 @@ pub fn acquire(view: &View<'_>, seen: &[Seen], mode: Mode, began: Timestamp) -> 
 }
 
 /// The stored sensor row of a sensor, or a new one; the asset follows the control row's description.
-pub(crate) fn sensor_row(view: &View<'_>, sensor: &Sensor) -> SensorRow {
+pub(crate) fn sensor_row(view: &View, sensor: &Sensor) -> SensorRow {
     let fresh = sensor.new_row(view.control_row(sensor));
     match sensor.sensor {
         Some(index) => SensorRow { assets: fresh.assets, ..view.sensor[index].clone() },
@@ -212,7 +213,7 @@ mod tests {
         let mut scene = Scene::default();
         scene.hard("trigger_file", "a", "1").asset_description = Some("my asset".into());
         let view = scene.view();
-        let seen = [Seen { sensor: 0, position: files(&[]).into(), news: false }];
+        let seen = [Seen { sensor: 0, position: files(&[]).into(), news: None }];
         let now = Timestamp::UNIX_EPOCH;
         assert!(acquire(&view, &seen, Mode::Detect, now).is_empty());
         let baseline = acquire(&view, &seen, Mode::Baseline, now);

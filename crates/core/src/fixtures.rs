@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::claim::{Completion, StartOutcome, TableIds, claim, complete, new_claim, record};
-use crate::decide::{Decision, Selection, Start, decide};
+use crate::claim::{Completion, StartOutcome, TableIds, Workplace, claim, complete, new_claim, record};
+use crate::decide::{Decision, Holds, Selection, Start, decide};
 use crate::detect::{Mode, Seen, acquire};
 use crate::domain::Domain;
 use crate::ids::JobId;
@@ -54,8 +54,8 @@ impl Scene {
         self.control.last_mut().unwrap()
     }
 
-    pub(crate) fn view(&self) -> View<'_> {
-        View::new(&self.control, &self.sensor)
+    pub(crate) fn view(&self) -> View {
+        View::new(self.control.clone(), self.sensor.clone())
     }
 
     fn now(&mut self) -> Timestamp {
@@ -66,6 +66,7 @@ impl Scene {
     /// S for one sensor.
     pub(crate) fn see(&mut self, sensor: usize, position: &Position, news: bool) {
         let now = self.now();
+        let news = news.then(|| crate::state::StoredManifest::Files(Vec::new()));
         let seen = [Seen { sensor, position: position.clone().into(), news }];
         self.sensor = acquire(&self.view(), &seen, Mode::Detect, now).apply(&self.sensor);
     }
@@ -83,7 +84,7 @@ impl Scene {
     }
 
     pub(crate) fn decide(&self) -> Decision {
-        decide(&self.view(), &Selection::All, Timestamp::from_second(self.clock).unwrap())
+        decide(&self.view(), &Selection::All, &Holds::default(), Timestamp::from_second(self.clock).unwrap())
     }
 
     /// K for everything that starts; the tokens by job.
@@ -91,10 +92,10 @@ impl Scene {
         let now = self.now();
         let starts: Vec<Start> = self.decide().starts;
         let ids = TableIds { control: "c".into(), sensor: "s".into() };
-        let domain = Domain::parse("dbc").unwrap();
+        let workplace = Workplace { domain: Domain::parse("dbc").unwrap(), pass_news: false };
         let claims: Vec<_> = starts
             .iter()
-            .map(|start| (start.job.clone(), new_claim(&ids, start, domain.clone(), now)))
+            .map(|start| (start.job.clone(), new_claim(&ids, start, workplace.clone(), now)))
             .collect();
         self.sensor = claim(&self.view(), &claims, now).apply(&self.sensor);
         claims.into_iter().map(|(job, claim)| (job, claim.token)).collect()

@@ -1,5 +1,6 @@
 //! What the engine wants from the Jobs API of a workspace.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 
 use jiff::Timestamp;
@@ -17,13 +18,17 @@ pub struct Run {
     pub started: Option<Timestamp>,
     /// How it stands.
     pub state: RunState,
+    /// Its page in the workspace, where the API tells it.
+    pub page: Option<String>,
 }
 
 /// How a run stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunState {
-    /// Waiting or running; also every state that we don't know.
+    /// Waiting or running.
     Active,
+    /// A state that we don't know, as told: taken as still running, because "done" cannot be taken back.
+    Unknown(String),
     /// Ended well.
     Succeeded,
     /// Ended badly.
@@ -37,14 +42,31 @@ pub enum RunState {
 #[error("{0}")]
 pub struct NoAnswer(pub String);
 
+/// A start, as it is claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Order<'a> {
+    /// The workspace.
+    pub domain: &'a Domain,
+    /// The job.
+    pub job: &'a JobId,
+    /// Idempotency token.
+    pub token: &'a str,
+    /// What is new, for runs that want to be told ([`crate::news`]).
+    pub news: Option<&'a str>,
+}
+
 /// The Jobs API of all workspaces that the ACONs name.
 pub trait Jobs: Send + Sync {
     /// Starts a run, or finds the one that the token has started. Retries within its own deadline.
-    fn run_now(&self, domain: &Domain, job: &JobId, token: &str)
-    -> impl Future<Output = StartOutcome> + Send;
+    fn run_now(&self, order: Order<'_>) -> impl Future<Output = StartOutcome> + Send;
 
-    /// One run.
-    fn run(&self, domain: &Domain, run_id: i64) -> impl Future<Output = Result<Run, NoAnswer>> + Send;
+    /// The named runs of one workspace, with as few calls as that takes; a run that is absent from the answer was
+    /// deleted. Of the others each stands there, or why it could not be asked about.
+    fn runs(
+        &self,
+        domain: &Domain,
+        run_ids: &[i64],
+    ) -> impl Future<Output = BTreeMap<i64, Result<Run, NoAnswer>>> + Send;
 
     /// Runs of a job that were created at or after `since`, in any order.
     fn runs_since(

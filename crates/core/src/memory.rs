@@ -42,6 +42,10 @@ impl<R: Record> Table<R> for MemoryTable<R> {
         Ok(self.snapshot(&self.lock()))
     }
 
+    async fn is_current(&self, version: u64, (): &()) -> Result<bool, Infallible> {
+        Ok(self.lock().0 == version)
+    }
+
     async fn commit(
         &self,
         base: Snapshot<R, ()>,

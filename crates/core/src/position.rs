@@ -58,6 +58,9 @@ pub struct NewFile {
     pub path: String,
     /// Size in bytes.
     pub size: u64,
+    /// What tells this content from another under the same path, as the store gives it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
     /// Last modification, as the store tells it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modified: Option<jiff::Timestamp>,

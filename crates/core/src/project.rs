@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::ids::JobId;
 use crate::row::{ACQUIRED_NEW_DATA, COMPLETED, ControlRow, IN_PROGRESS, NEW_EVENT_AVAILABLE};
 use crate::sensor::{Sensor, Status, View};
-use crate::state::ClaimState;
+use crate::state::{ClaimState, SensorState};
 use crate::table::Changes;
 
 /// What is due for a job as a whole.
@@ -18,6 +18,8 @@ enum Due {
     Started,
     /// D2: the claim is done and a row still says IN_PROGRESS, or a completion by hand was cut off.
     Completed(Completed),
+    /// Back from IN_PROGRESS: the run does not count.
+    Released,
     /// Nothing but C1 of single rows.
     Rows,
 }
@@ -32,7 +34,7 @@ pub enum Completed {
 }
 
 /// The control rows that differ from what the sensor rows say.
-pub fn project(view: &View<'_>, now: Timestamp) -> Changes<ControlRow> {
+pub fn project(view: &View, now: Timestamp) -> Changes<ControlRow> {
     let mut changes = Changes::default();
     for job in view.jobs.keys() {
         let due = due(view, job);
@@ -41,6 +43,7 @@ pub fn project(view: &View<'_>, now: Timestamp) -> Changes<ControlRow> {
             let target = match due {
                 Due::Started => started(sensor, row, now),
                 Due::Completed(how) => completed(view, sensor, how, now),
+                Due::Released => released(view, sensor, now),
                 Due::Rows => fired(view, sensor, now),
             };
             if let Some(target) = target {
@@ -52,7 +55,7 @@ pub fn project(view: &View<'_>, now: Timestamp) -> Changes<ControlRow> {
 }
 
 /// D2 for one job, told by `complete`: COMPLETED on all rows but those with unclaimed news.
-pub fn complete_job(view: &View<'_>, job: &JobId, how: Completed, now: Timestamp) -> Changes<ControlRow> {
+pub fn complete_job(view: &View, job: &JobId, how: Completed, now: Timestamp) -> Changes<ControlRow> {
     let mut changes = Changes::default();
     for sensor in view.of_job(job) {
         if let Some(target) = completed(view, sensor, how, now) {
@@ -62,9 +65,9 @@ pub fn complete_job(view: &View<'_>, job: &JobId, how: Completed, now: Timestamp
     changes
 }
 
-fn due(view: &View<'_>, job: &JobId) -> Due {
+fn due(view: &View, job: &JobId) -> Due {
     if let Some(claim) = view.open_claim(job) {
-        let accepted = matches!(claim.state, ClaimState::Accepted { .. });
+        let accepted = matches!(claim.state, ClaimState::Accepted { .. } | ClaimState::Failed { .. });
         let unmarked = view
             .of_job(job)
             .any(|s| s.status == Status::NewEvent && claim.rows.contains_key(s.row_id.as_str()));
@@ -72,6 +75,9 @@ fn due(view: &View<'_>, job: &JobId) -> Due {
     }
     let mut lagging = view.of_job(job).filter(|sensor| sensor.lags).peekable();
     if lagging.peek().is_none() {
+        if is_released(view, job) {
+            return Due::Released;
+        }
         return if is_left_in_progress(view, job) { Due::Completed(Completed::Claimed) } else { Due::Rows };
     }
     let by_hand = lagging.any(|sensor| sensor.state.by_hand);
@@ -80,7 +86,7 @@ fn due(view: &View<'_>, job: &JobId) -> Due {
 
 /// D2 is due although no row lags: the claimed rows were deleted, or fed anew and fired since. A row that others have
 /// fired, and whose job they may have started, is ACQUIRED_NEW_DATA without news of ours.
-fn is_left_in_progress(view: &View<'_>, job: &JobId) -> bool {
+fn is_left_in_progress(view: &View, job: &JobId) -> bool {
     let fired_by_others = |sensor: &Sensor| {
         let stored = sensor.sensor.map(|index| &view.sensor[index]);
         let acquired = stored.is_some_and(|row| row.status.as_deref() == Some(ACQUIRED_NEW_DATA));
@@ -89,6 +95,16 @@ fn is_left_in_progress(view: &View<'_>, job: &JobId) -> bool {
     view.of_job(job).any(|sensor| sensor.status == Status::InProgress)
         && view.states_of_job(job).any(|state| state.last_run.is_some() || state.was_completed())
         && !view.of_job(job).any(fired_by_others)
+}
+
+/// A claim was released while rows say IN_PROGRESS.
+fn is_released(view: &View, job: &JobId) -> bool {
+    let released = |state: &SensorState| {
+        let claim = state.claim.as_ref().filter(|_| state.has_news());
+        claim.is_some_and(|claim| matches!(claim.state, ClaimState::Released { .. }))
+    };
+    view.of_job(job).any(|sensor| sensor.status == Status::InProgress)
+        && view.states_of_job(job).any(released)
 }
 
 fn started(sensor: &Sensor, row: &ControlRow, now: Timestamp) -> Option<ControlRow> {
@@ -100,7 +116,7 @@ fn started(sensor: &Sensor, row: &ControlRow, now: Timestamp) -> Option<ControlR
     })
 }
 
-fn completed(view: &View<'_>, sensor: &Sensor, how: Completed, now: Timestamp) -> Option<ControlRow> {
+fn completed(view: &View, sensor: &Sensor, how: Completed, now: Timestamp) -> Option<ControlRow> {
     let row = view.control_row(sensor);
     if how == Completed::Claimed && sensor.is_new() {
         return None;
@@ -123,7 +139,28 @@ fn completed(view: &View<'_>, sensor: &Sensor, how: Completed, now: Timestamp) -
     })
 }
 
-fn fired(view: &View<'_>, sensor: &Sensor, now: Timestamp) -> Option<ControlRow> {
+/// The row as it was before its job was started: with news again, completed, or never fired.
+fn released(view: &View, sensor: &Sensor, now: Timestamp) -> Option<ControlRow> {
+    if sensor.status != Status::InProgress {
+        return fired(view, sensor, now);
+    }
+    let row = view.control_row(sensor);
+    if sensor.state.has_news() {
+        return Some(ControlRow {
+            status: Some(NEW_EVENT_AVAILABLE.to_owned()),
+            status_change_timestamp: Some(now),
+            ..row.clone()
+        });
+    }
+    let has_completed = row.job_end_timestamp.is_some();
+    Some(ControlRow {
+        status: has_completed.then(|| COMPLETED.to_owned()),
+        status_change_timestamp: Some(now),
+        ..row.clone()
+    })
+}
+
+fn fired(view: &View, sensor: &Sensor, now: Timestamp) -> Option<ControlRow> {
     let due = sensor.problem.is_none()
         && sensor.unpaused
         && sensor.is_idle()
@@ -132,7 +169,7 @@ fn fired(view: &View<'_>, sensor: &Sensor, now: Timestamp) -> Option<ControlRow>
     due.then(|| new_event(view, sensor, now))
 }
 
-fn new_event(view: &View<'_>, sensor: &Sensor, now: Timestamp) -> ControlRow {
+fn new_event(view: &View, sensor: &Sensor, now: Timestamp) -> ControlRow {
     let detected = sensor.sensor.and_then(|index| view.sensor[index].status_change_timestamp);
     ControlRow {
         status: Some(NEW_EVENT_AVAILABLE.to_owned()),

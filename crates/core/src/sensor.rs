@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -141,11 +142,11 @@ impl fmt::Display for RowProblem {
 
 /// Both tables, joined.
 #[derive(Debug, Clone)]
-pub struct View<'a> {
+pub struct View {
     /// The control rows as stored.
-    pub control: &'a [ControlRow],
+    pub control: Arc<Vec<ControlRow>>,
     /// The sensor rows as stored.
-    pub sensor: &'a [SensorRow],
+    pub sensor: Arc<Vec<SensorRow>>,
     /// Rows with a sensor id and a job, in the order of the control table.
     pub sensors: Vec<Sensor>,
     /// Indices into `sensors` by job.
@@ -158,7 +159,7 @@ pub struct View<'a> {
     pub orphans: Vec<Orphan>,
     /// Hard rows that have a job and make no sense otherwise, with their status: they still count by it.
     pub unusable_hard: HashMap<JobId, Vec<(String, Status)>>,
-    orphans_of: HashMap<JobId, Vec<usize>>,
+    orphans_of: BTreeMap<JobId, Vec<usize>>,
 }
 
 /// A sensor row without a control row. A run that it claimed goes on all the same.
@@ -172,32 +173,33 @@ pub struct Orphan {
     pub state: SensorState,
 }
 
-impl<'a> View<'a> {
+impl View {
     /// Joins the tables.
-    pub fn new(control: &'a [ControlRow], sensor: &'a [SensorRow]) -> Self {
+    pub fn new(control: impl Into<Arc<Vec<ControlRow>>>, sensor: impl Into<Arc<Vec<SensorRow>>>) -> Self {
+        let (control, sensor) = (control.into(), sensor.into());
         let mut view = Self {
-            control,
-            sensor,
+            control: Arc::clone(&control),
+            sensor: Arc::clone(&sensor),
             sensors: Vec::with_capacity(control.len()),
             jobs: BTreeMap::new(),
             unusable: Vec::new(),
             duplicates: Vec::new(),
             orphans: Vec::new(),
             unusable_hard: HashMap::new(),
-            orphans_of: HashMap::new(),
+            orphans_of: BTreeMap::new(),
         };
-        let stored = index_sensor_rows(sensor);
+        let stored = index_sensor_rows(&sensor);
         for (index, row) in control.iter().enumerate() {
             match read_row(index, row) {
                 Ok(mut read) => {
-                    attach_state(&mut read, sensor, &stored);
+                    attach_state(&mut read, &sensor, &stored);
                     view.sensors.push(read);
                 }
                 Err(problem) => view.put_aside(index, row, problem),
             }
         }
         view.find_collisions();
-        view.orphans = orphans(&view.sensors, sensor, &stored);
+        view.orphans = orphans(&view.sensors, &sensor, &stored);
         for (index, orphan) in view.orphans.iter().enumerate() {
             view.orphans_of.entry(orphan.job.clone()).or_default().push(index);
         }
@@ -208,7 +210,7 @@ impl<'a> View<'a> {
     }
 
     /// The sensors of a job; none for an unknown one.
-    pub fn of_job<'v>(&'v self, job: &JobId) -> impl Iterator<Item = &'v Sensor> + use<'v, 'a> {
+    pub fn of_job<'v>(&'v self, job: &JobId) -> impl Iterator<Item = &'v Sensor> + use<'v> {
         self.jobs.get(job).into_iter().flatten().map(|index| &self.sensors[*index])
     }
 
@@ -218,17 +220,22 @@ impl<'a> View<'a> {
     }
 
     /// What the sensor rows of a job remember, deleted ones too.
-    pub fn states_of_job<'v>(&'v self, job: &JobId) -> impl Iterator<Item = &'v SensorState> + use<'v, 'a> {
+    pub fn states_of_job<'v>(&'v self, job: &JobId) -> impl Iterator<Item = &'v SensorState> + use<'v> {
         self.of_job(job).map(|sensor| &sensor.state).chain(self.orphans_of(job).map(|orphan| &orphan.state))
     }
 
     /// The deleted rows of a job.
-    pub fn orphans_of<'v>(&'v self, job: &JobId) -> impl Iterator<Item = &'v Orphan> + use<'v, 'a> {
+    pub fn orphans_of<'v>(&'v self, job: &JobId) -> impl Iterator<Item = &'v Orphan> + use<'v> {
         self.orphans_of.get(job).into_iter().flatten().map(|index| &self.orphans[*index])
     }
 
+    /// Jobs that have deleted rows only.
+    pub fn orphan_jobs(&self) -> impl Iterator<Item = &JobId> {
+        self.orphans_of.keys().filter(|job| !self.jobs.contains_key(job))
+    }
+
     /// The control row of a sensor.
-    pub fn control_row(&self, sensor: &Sensor) -> &'a ControlRow {
+    pub fn control_row(&self, sensor: &Sensor) -> &ControlRow {
         &self.control[sensor.control]
     }
 
@@ -468,7 +475,7 @@ mod tests {
     fn two_ids_on_one_sensor_row_are_errors_of_both() {
         let rows =
             [row("trigger_file", "a b", "7"), row("trigger_file", "a.b", "7"), row("kafka", "p: t", "7")];
-        let view = View::new(&rows, &[]);
+        let view = View::new(rows.to_vec(), vec![]);
         assert!(matches!(view.sensors[0].problem, Some(RowProblem::Collision { .. })));
         assert!(matches!(view.sensors[1].problem, Some(RowProblem::Collision { .. })));
         assert_eq!(view.sensors[2].problem, None);
@@ -480,10 +487,10 @@ mod tests {
     #[test]
     fn one_key_twice_is_a_duplicate_and_under_two_sources_a_collision() {
         let rows = [row("trigger_file", "x", "7"), row("Trigger_File ", "x", "7")];
-        let view = View::new(&rows, &[]);
+        let view = View::new(rows.to_vec(), vec![]);
         assert_eq!((view.duplicates.as_slice(), view.sensors[0].problem.clone()), ([1].as_slice(), None));
         let rows = [row("trigger_file", "p: x", "7"), row("kafka", "p: x", "7")];
-        assert!(matches!(View::new(&rows, &[]).sensors[0].problem, Some(RowProblem::Collision { .. })));
+        assert!(matches!(View::new(rows.to_vec(), vec![]).sensors[0].problem, Some(RowProblem::Collision { .. })));
     }
 
     #[test]
@@ -492,7 +499,7 @@ mod tests {
         query.preprocess_query = Some("SELECT 1".into());
         let rows =
             [query, row("sap_b4", "CHAIN", "8"), row("kafka", "t", "9"), row("trigger_file", "../x", "9")];
-        let view = View::new(&rows, &[]);
+        let view = View::new(rows.to_vec(), vec![]);
         let problems: Vec<_> = view.sensors.iter().map(|s| s.problem.clone().unwrap()).collect();
         assert_eq!(problems[0], RowProblem::QueryNotServed);
         assert_eq!(problems[1], RowProblem::SourceNotServed(SourceKind::SapB4));
@@ -503,7 +510,7 @@ mod tests {
     #[test]
     fn rows_without_a_key_are_unusable_and_named() {
         let view_rows = [row("kafka", " ", "7"), row("kafka", "p: t", "x"), row("ftp", "a", "7")];
-        let view = View::new(&view_rows, &[]);
+        let view = View::new(view_rows.to_vec(), vec![]);
         assert_eq!(view.sensors, []);
         assert_eq!(view.unusable.len(), 3);
     }

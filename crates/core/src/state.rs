@@ -10,14 +10,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::Domain;
-use crate::position::{FilesPosition, KafkaPosition, Position};
+use crate::position::{FilesPosition, KafkaPosition, Manifest, NewFile, OffsetRange, Position};
 use crate::row::SensorRow;
 
 /// Value of `upstream_key` in rows of ours.
 pub const FORMAT: &str = "heartbeat/1";
 
-/// A position larger than this many bytes of JSON is stored beside the table.
-pub const LARGEST_INLINE_POSITION: usize = 4096;
+/// A position or manifest larger than this many bytes of JSON is stored beside the table.
+pub const LARGEST_INLINE: usize = 4096;
 
 /// What a sensor row remembers.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -33,6 +33,9 @@ pub struct SensorState {
     /// Up to where runs have accounted for; absent while it equals `acquired`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accounted: Option<Accounted>,
+    /// What exactly is new since `accounted`; absent while nothing is, and for news that others have marked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<StoredManifest>,
     /// True after a completion that no claim of ours stands behind: the job was run by hand. Cleared by the
     /// next news.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -70,6 +73,18 @@ pub enum StoredPosition {
     Sha256(String),
 }
 
+/// A manifest, or the name of the content-addressed file that holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoredManifest {
+    /// Offset ranges of a Kafka topic.
+    Offsets(Vec<OffsetRange>),
+    /// Trigger files.
+    Files(Vec<NewFile>),
+    /// Hex SHA-256 of the manifest's JSON, which is stored beside the table under that name.
+    Sha256(String),
+}
+
 /// A decision to start a job, written down before the start. The same in each row it covers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
@@ -83,6 +98,9 @@ pub struct Claim {
     pub rows: BTreeMap<String, u64>,
     /// When the claim was made; for people, and to know when a token's life becomes uncertain.
     pub at: Timestamp,
+    /// Whether the run is told what is new, as job parameters.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pass_news: bool,
     /// How far the start has got.
     pub state: ClaimState,
 }
@@ -107,6 +125,21 @@ pub enum ClaimState {
         /// Its id.
         run_id: i64,
     },
+    /// The run ended badly. The job rests until one run of it succeeds, this one repaired or another.
+    Failed {
+        /// Its id.
+        run_id: i64,
+        /// How it ended.
+        reason: String,
+    },
+    /// The news is free again, to be claimed with the next attempt.
+    Released {
+        /// The run that this claim had, where one is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        run_id: Option<i64>,
+        /// Why.
+        why: Release,
+    },
     /// The run has accounted for the news.
     Done {
         /// Its id, where we know it.
@@ -115,17 +148,30 @@ pub enum ClaimState {
     },
 }
 
+/// Why the news of a claim is free again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Release {
+    /// The run never ran.
+    Skipped(String),
+    /// Somebody wants the job to be started again.
+    Retriggered,
+}
+
 impl Claim {
-    /// True while the run may exist and has not ended: nobody may claim the job again.
+    /// True while the run may exist and has not ended well: nobody may claim the job again.
     pub fn is_open(&self) -> bool {
-        matches!(self.state, ClaimState::Claimed { .. } | ClaimState::Accepted { .. })
+        match self.state {
+            ClaimState::Claimed { .. } | ClaimState::Accepted { .. } | ClaimState::Failed { .. } => true,
+            ClaimState::Refused { .. } | ClaimState::Released { .. } | ClaimState::Done { .. } => false,
+        }
     }
 
     /// Run id, where the Jobs API returned one.
     pub fn run_id(&self) -> Option<i64> {
         match self.state {
-            ClaimState::Accepted { run_id } => Some(run_id),
-            ClaimState::Done { run_id } => run_id,
+            ClaimState::Accepted { run_id } | ClaimState::Failed { run_id, .. } => Some(run_id),
+            ClaimState::Done { run_id } | ClaimState::Released { run_id, .. } => run_id,
             ClaimState::Claimed { .. } | ClaimState::Refused { .. } => None,
         }
     }
@@ -189,9 +235,9 @@ impl SensorState {
         self.open_claim().is_some_and(|claim| claim.rows.get(row_id).is_some_and(|count| *count >= self.news))
     }
 
-    /// Moves `acquired` on; with `news`, one detection is counted and accounting stays behind.
-    pub fn acquire(&mut self, position: StoredPosition, news: bool) {
-        if news {
+    /// Moves `acquired` on; with news, one detection is counted and accounting stays behind.
+    pub fn acquire(&mut self, position: StoredPosition, news: Option<StoredManifest>) {
+        if news.is_some() {
             if self.accounted.is_none() {
                 self.accounted = Some(match self.acquired.take() {
                     Some(old) => Accounted::UpTo(old),
@@ -200,6 +246,7 @@ impl SensorState {
             }
             self.news += 1;
             self.by_hand = false;
+            self.manifest = news;
         }
         self.acquired = Some(position);
     }
@@ -209,6 +256,7 @@ impl SensorState {
         self.news_done = self.news_done.max(up_to.min(self.news));
         if self.news_done == self.news {
             self.accounted = None;
+            self.manifest = None;
         }
     }
 }
@@ -218,6 +266,26 @@ impl From<Position> for StoredPosition {
         match position {
             Position::Kafka(topic) => Self::Kafka(topic),
             Position::Files(folder) => Self::Files(folder),
+        }
+    }
+}
+
+impl From<Manifest> for StoredManifest {
+    fn from(manifest: Manifest) -> Self {
+        match manifest {
+            Manifest::Offsets(ranges) => Self::Offsets(ranges),
+            Manifest::Files(files) => Self::Files(files),
+        }
+    }
+}
+
+impl StoredManifest {
+    /// The manifest, or the digest of the file that holds it.
+    pub fn inline(&self) -> Result<Manifest, &str> {
+        match self {
+            Self::Offsets(ranges) => Ok(Manifest::Offsets(ranges.clone())),
+            Self::Files(files) => Ok(Manifest::Files(files.clone())),
+            Self::Sha256(digest) => Err(digest),
         }
     }
 }
@@ -249,30 +317,63 @@ mod tests {
     fn claimed_state() -> SensorState {
         let mut state =
             SensorState { news: 2, news_done: 2, acquired: Some(position(40)), ..Default::default() };
-        state.acquire(position(42), true);
+        let range = OffsetRange { partition: 0, from: 40, to: 42 };
+        state.acquire(position(42), Some(StoredManifest::Offsets(vec![range])));
         state.claim = Some(Claim {
             token: "00ff".into(),
             attempt: 1,
             domain: Domain::parse("dbc-1.cloud.databricks.com").unwrap(),
             rows: [("my_product__my_topic_7".to_owned(), 3)].into(),
             at: "2026-01-02T03:04:05Z".parse().unwrap(),
+            pass_news: true,
             state: ClaimState::Accepted { run_id: 123_456_789_012_345 },
         });
         state
     }
 
-    #[test]
-    fn golden_file_of_format_1_loads_and_is_what_is_written() {
-        let golden = include_str!("../tests/golden/heartbeat-1.json").trim_end();
+    fn load(golden: &str) -> SensorState {
         let row = SensorRow {
             upstream_key: Some(FORMAT.into()),
-            upstream_value: Some(golden.into()),
+            upstream_value: Some(golden.trim_end().into()),
             ..Default::default()
         };
-        assert_eq!(SensorState::of_row(&row).unwrap().unwrap(), claimed_state());
+        SensorState::of_row(&row).unwrap().unwrap()
+    }
+
+    #[test]
+    fn golden_file_loads_and_is_what_is_written() {
+        let golden = include_str!("../tests/golden/heartbeat-1.json");
+        assert_eq!(load(golden), claimed_state());
         let mut written = SensorRow::default();
         claimed_state().store(&mut written);
-        assert_eq!(written.upstream_value.unwrap(), golden);
+        assert_eq!(written.upstream_value.unwrap(), golden.trim_end());
+    }
+
+    #[test]
+    fn golden_file_without_optional_fields_loads() {
+        let mut expected = claimed_state();
+        expected.manifest = None;
+        expected.claim.as_mut().unwrap().pass_news = false;
+        assert_eq!(load(include_str!("../tests/golden/heartbeat-1-least.json")), expected);
+    }
+
+    #[test]
+    fn golden_file_of_every_claim_state_loads() {
+        let golden = include_str!("../tests/golden/heartbeat-1-claim-states.json");
+        let states: Vec<ClaimState> = serde_json::from_str(golden).unwrap();
+        let run_id = 7;
+        let expected = [
+            ClaimState::Claimed { trouble: None },
+            ClaimState::Claimed { trouble: Some("x".into()) },
+            ClaimState::Refused { reason: "x".into() },
+            ClaimState::Accepted { run_id },
+            ClaimState::Failed { run_id, reason: "x".into() },
+            ClaimState::Released { run_id: Some(run_id), why: Release::Skipped("x".into()) },
+            ClaimState::Released { run_id: None, why: Release::Retriggered },
+            ClaimState::Done { run_id: Some(run_id) },
+        ];
+        assert_eq!(states, expected);
+        assert_eq!(serde_json::to_string(&expected).unwrap(), golden.trim_end());
     }
 
     #[test]
@@ -305,6 +406,6 @@ mod tests {
         assert_eq!(state.accounted, Some(Accounted::UpTo(position(40))));
         state.account(99);
         assert!(!state.has_news());
-        assert_eq!((state.news_done, state.accounted), (3, None));
+        assert_eq!((state.news_done, state.accounted, state.manifest), (3, None, None));
     }
 }

@@ -82,13 +82,20 @@ pub enum Commit<S> {
 
 /// A table of `R`.
 pub trait Table<R: Record>: Send + Sync {
-    /// The store's memory behind a snapshot.
-    type Backing: Debug + Send + Sync;
+    /// The store's memory behind a snapshot. Cheap to clone.
+    type Backing: Debug + Clone + Send + Sync;
     /// Errors of the store.
     type Error: Error + Send + Sync + 'static;
 
     /// Reads the newest version, all rows.
     fn load(&self) -> impl Future<Output = Result<Snapshot<R, Self::Backing>, Self::Error>> + Send;
+
+    /// Whether nobody committed since `version` was read or written; cheaper than loading.
+    fn is_current(
+        &self,
+        version: u64,
+        backing: &Self::Backing,
+    ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
 
     /// Writes `changes` as version `base.version + 1`, or nothing at all.
     ///

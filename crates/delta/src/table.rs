@@ -88,12 +88,6 @@ impl<R: DeltaRecord> DeltaTable<R> {
         self.refresh().await?.layout.ensure_writable(&self.location.name)
     }
 
-    /// Whether nobody committed since the snapshot was read: two file heads, where loading an unchanged table
-    /// besides makes all its rows anew.
-    pub async fn is_current(&self, snapshot: &Snapshot<R, Backing>) -> Result<bool, Error> {
-        self.is_newest(&snapshot.backing.0).await
-    }
-
     fn at(location: Location) -> Self {
         Self { location, newest: Mutex::new(None), rows: PhantomData }
     }
@@ -178,6 +172,11 @@ impl<R: DeltaRecord> Table<R> for DeltaTable<R> {
             Ok(Snapshot { table_id, version: state.version, rows, backing: Backing(state) })
         })
         .await
+    }
+
+    /// Two file heads, where loading an unchanged table besides makes all its rows anew.
+    async fn is_current(&self, _version: u64, backing: &Backing) -> Result<bool, Error> {
+        self.is_newest(&backing.0).await
     }
 
     async fn commit(

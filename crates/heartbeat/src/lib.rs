@@ -12,6 +12,7 @@ pub mod fail_point;
 pub mod jobs;
 pub mod jobs_api;
 pub mod paths;
+pub mod scribe;
 pub mod secrets;
 pub mod sources;
 pub mod workspaces;

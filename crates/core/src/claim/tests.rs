@@ -7,6 +7,10 @@ fn ids() -> TableIds {
     TableIds { control: "c".into(), sensor: "s".into() }
 }
 
+fn marked(view: &View) -> Vec<crate::follow::Followed> {
+    crate::follow::followed(view).into_iter().filter(|run| run.marked).collect()
+}
+
 fn two_hard_rows() -> Scene {
     let mut scene = Scene::default();
     scene.hard("trigger_file", "a", "7");
@@ -184,15 +188,15 @@ fn foreign_completion_beside_an_open_claim_is_to_be_settled() {
     scene.fire(0, &["x"]);
     scene.fire(1, &["y"]);
     scene.trigger(11);
-    assert!(claims_to_settle(&scene.view()).is_empty());
+    assert!(marked(&scene.view()).is_empty());
     for row in &mut scene.control {
         row.status = Some(COMPLETED.into());
     }
     let view = scene.view();
-    assert_eq!(claims_to_settle(&view)[0].1.run_id(), Some(11));
+    assert_eq!(marked(&view)[0].run_id, 11);
     assert!(crate::detect::questions(&view, crate::acon::SourceKind::TriggerFile, Mode::Detect).is_empty());
     scene.complete("7");
-    assert!(claims_to_settle(&scene.view()).is_empty());
+    assert!(marked(&scene.view()).is_empty());
 }
 
 #[test]
@@ -337,7 +341,7 @@ fn a_row_deleted_while_its_run_went_on_and_fed_again_blocks_nothing() {
     scene.control.clear();
     scene.control.push(ControlRow { status: None, ..deleted });
     let view = scene.view();
-    assert_eq!(claims_to_settle(&view)[0].1.run_id(), Some(12), "its run is asked how it ended");
+    assert_eq!(marked(&view)[0].run_id, 12, "its run is asked how it ended");
 }
 
 #[test]
@@ -349,7 +353,7 @@ fn claim_closes_although_its_row_got_a_problem_while_the_job_ran() {
     scene.control[0].preprocess_query = Some("SELECT 1".into());
     assert_eq!(scene.complete("7"), Completion::Claimed);
     assert_eq!(scene.statuses(), [COMPLETED; 2]);
-    assert!(claims_to_settle(&scene.view()).is_empty());
+    assert!(marked(&scene.view()).is_empty());
     assert!(scene.view().open_claim(&job("7")).is_none());
 }
 

@@ -89,7 +89,7 @@ fn anchor_is_the_newest_row_with_news(#[case] kafka: i64, #[case] files: i64, #[
     let scene = two_sources(kafka, files);
     for kind in [SourceKind::Kafka, SourceKind::TriggerFile] {
         let selection = Selection::Sources([kind].into());
-        let decision = decide(&scene.view(), &selection, Timestamp::UNIX_EPOCH);
+        let decision = decide(&scene.view(), &selection, &Holds::default(), Timestamp::UNIX_EPOCH);
         assert_eq!(decision.starts.len(), usize::from(kind == owner), "{kind}");
     }
     assert_eq!(scene.decide().starts[0].source, owner);

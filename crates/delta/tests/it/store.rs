@@ -104,7 +104,7 @@ async fn of_two_writers_on_one_base_exactly_one_is_done() {
     let (base_one, base_two) = (one.load().await.unwrap(), two.load().await.unwrap());
     let files = table.data_files().len();
     let old = base_two.clone();
-    assert!(two.is_current(&old).await.unwrap());
+    assert!(two.is_current(old.version, &old.backing).await.unwrap());
     assert!(matches!(
         one.commit(base_one, update(vec![(0, sensor("a", 1))]), "one").await.unwrap(),
         Commit::Done(_)
@@ -113,7 +113,7 @@ async fn of_two_writers_on_one_base_exactly_one_is_done() {
         two.commit(base_two, update(vec![(0, sensor("a", 2))]), "two").await.unwrap(),
         Commit::Conflict
     ));
-    assert!(!two.is_current(&old).await.unwrap());
+    assert!(!two.is_current(old.version, &old.backing).await.unwrap());
     assert_eq!(table.anew().load().await.unwrap().rows, [sensor("a", 1)]);
     assert_eq!(table.data_files().len(), files + 1, "a lost race leaves no file behind");
 }

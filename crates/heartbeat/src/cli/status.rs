@@ -1,9 +1,10 @@
 //! `heartbeat status`.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use anyhow::Result;
-use heartbeat_core::decide::{Decision, Selection, WaitReason, decide};
+use heartbeat_core::decide::{Decision, Holds, Selection, WaitReason, decide};
 use heartbeat_core::ids::JobId;
 use heartbeat_core::row::{ControlRow, SensorRow};
 use heartbeat_core::sensor::{Sensor, View};
@@ -28,8 +29,8 @@ pub(super) async fn run(session: &Session, args: &args::Status) -> Result<Outcom
         }
     };
     let (control, sensor) = tokio::join!(control.load(), load_sensor);
-    let (control, sensor) = (control?.rows, sensor?);
-    let reasons = reasons(&control, sensor.as_deref(), Timestamp::now());
+    let (control, sensor) = (Arc::new(control?.rows), sensor?);
+    let reasons = reasons(&control, sensor, Timestamp::now());
     if session.printer.is_json() {
         let rows = control.iter().zip(&reasons).map(|(row, reason)| ReasonedRow { row, reason }).collect();
         session.printer.text(&format!("{}\n", serde_json::to_string(&Document { rows })?))?;
@@ -53,9 +54,10 @@ struct ReasonedRow<'a> {
 }
 
 /// The reason of every control row, in their order.
-pub(super) fn reasons(control: &[ControlRow], sensor: Option<&[SensorRow]>, now: Timestamp) -> Vec<String> {
-    let view = View::new(control, sensor.unwrap_or_default());
-    let by_job = job_reasons(decide(&view, &Selection::All, now), sensor.is_some());
+pub(super) fn reasons(control: &Arc<Vec<ControlRow>>, sensor: Option<Vec<SensorRow>>, now: Timestamp) -> Vec<String> {
+    let claims_known = sensor.is_some();
+    let view = View::new(Arc::clone(control), sensor.unwrap_or_default());
+    let by_job = job_reasons(decide(&view, &Selection::All, &Holds::default(), now), claims_known);
     let mut reasons = vec![String::new(); control.len()];
     for (index, problem) in &view.unusable {
         reasons[*index] = format!("never looked at: {problem}");

@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use heartbeat_core::acon::{Acon, SourceKind};
+use heartbeat_core::claim::Workplace;
 use heartbeat_core::decide::{Decision, Selection, WaitReason};
-use heartbeat_core::domain::Domain;
 use heartbeat_core::ids::JobId;
 use serde_json::{Value, json};
 
@@ -45,8 +45,8 @@ async fn start(session: &Session, args: &args::Trigger, group: &Group) -> Result
     let engine = Session::engine(&group.control, &group.sensor)?;
     let workspaces = acons::workspaces(&group.acons);
     let progress = session.progress("starting jobs");
-    let domain_of = |kind| domain_of(&group.acons, kind);
-    let pass = engine.trigger(&workspaces, &selection(args, group), &domain_of, &SystemClock).await;
+    let workplace_of = |kind| workplace_of(&group.acons, kind);
+    let pass = engine.trigger(&workspaces, &selection(args, group), &workplace_of, &SystemClock).await;
     progress.finish_and_clear();
     Ok(pass?)
 }
@@ -59,9 +59,10 @@ fn selection(args: &args::Trigger, group: &Group) -> Selection {
 }
 
 /// Workspace of the ACON for a source; with `--all` a source may have none, then the first ACON's.
-fn domain_of(acons: &[Acon], kind: SourceKind) -> Domain {
+fn workplace_of(acons: &[Acon], kind: SourceKind) -> Workplace {
     let of_kind = acons.iter().find(|acon| acon.source.kind() == kind);
-    of_kind.unwrap_or(&acons[0]).domain.clone()
+    let acon = of_kind.unwrap_or(&acons[0]);
+    Workplace { domain: acon.domain.clone(), pass_news: acon.pass_news }
 }
 
 fn waiting_document(waiting: &[(JobId, WaitReason)]) -> Value {

@@ -74,7 +74,7 @@ async fn connect(session: &Session, acon: &Acon) -> Vec<Finding> {
     if let Err(error) = ask_workspace(acon).await {
         findings.push(Finding { path: "domain, token".to_owned(), problem: chain(error.as_ref()) });
     }
-    let rows = View::new(control.as_deref().unwrap_or_default(), sensor.as_deref().unwrap_or_default());
+    let rows = View::new(control.unwrap_or_default(), sensor.unwrap_or_default());
     findings.extend(look_at_sources(acon, &rows).await);
     findings
 }
@@ -107,7 +107,7 @@ async fn ask_workspace(acon: &Acon) -> Result<()> {
     Ok(())
 }
 
-async fn look_at_sources(acon: &Acon, view: &View<'_>) -> Vec<Finding> {
+async fn look_at_sources(acon: &Acon, view: &View) -> Vec<Finding> {
     let kind: SourceKind = acon.source.kind();
     let problems = view.sensors.iter().filter(|row| row.source == kind).filter_map(|row| {
         Some(Finding { path: format!("sensor `{}`", row.id), problem: row.problem.as_ref()?.to_string() })

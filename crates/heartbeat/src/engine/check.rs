@@ -1,6 +1,6 @@
 //! One detection pass: ask the source, write what it saw (S), mark the rows (C1).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use heartbeat_core::acon::SourceKind;
@@ -9,13 +9,48 @@ use heartbeat_core::ids::SensorRowId;
 use heartbeat_core::position::{Manifest, Position};
 use heartbeat_core::row::{ControlRow, SensorRow};
 use heartbeat_core::sensor::{Sensor, View};
-use heartbeat_core::source::{Ask, Finding, Since, Source};
-use heartbeat_core::state::{LARGEST_INLINE_POSITION, StoredPosition};
+use heartbeat_core::source::{Ask, Asset, Finding, Since, Source};
+use heartbeat_core::state::{LARGEST_INLINE, StoredManifest, StoredPosition};
 use heartbeat_core::table::{Blobs, Table};
+use jiff::Timestamp;
 
-use super::{Clock, Engine, EngineError, ROUNDS};
+use super::notes::detections;
+use super::{Clock, Engine, EngineError, ROUNDS, Versions};
 use crate::error_chain::chain;
 use crate::fail_point;
+
+/// The rows that one look is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lane {
+    /// Of this source.
+    pub kind: SourceKind,
+    /// Products (Kafka) that other lanes look after.
+    pub except: BTreeSet<String>,
+    /// Where given, these products only.
+    pub only: Option<BTreeSet<String>>,
+}
+
+impl Lane {
+    /// All rows of a source.
+    pub fn all(kind: SourceKind) -> Self {
+        Self { kind, except: BTreeSet::new(), only: None }
+    }
+
+    /// Whether the lane looks after an asset of its source.
+    fn has(&self, asset: &Asset) -> bool {
+        match asset {
+            Asset::Folder { .. } => true,
+            Asset::Topic { product, .. } => {
+                self.only.as_ref().is_none_or(|only| only.contains(product)) && !self.except.contains(product)
+            }
+        }
+    }
+
+    /// Whether what is wrong with rows is this lane's to tell: one lane of each source tells it.
+    fn tells_problems(&self) -> bool {
+        self.only.is_none()
+    }
+}
 
 /// What a pass looked at.
 #[derive(Debug, Default)]
@@ -29,6 +64,8 @@ pub struct CheckReport {
 /// One row of a pass.
 #[derive(Debug)]
 pub struct Looked {
+    /// Key of the row; `None` where the row has none.
+    pub row_id: Option<SensorRowId>,
     /// `sensor_id` as it stands in the table.
     pub sensor_id: String,
     /// The row's job as it stands in the table.
@@ -37,6 +74,24 @@ pub struct Looked {
     pub news: Option<Manifest>,
     /// Why the row could not be looked at, cause by cause.
     pub error: Option<String>,
+    /// True where the source gave no answer; false where the row itself has something to mend.
+    pub unanswered: bool,
+}
+
+/// What a source has answered, to be written into the tables.
+#[derive(Debug)]
+pub struct Answers {
+    lane: Lane,
+    mode: Mode,
+    began: Timestamp,
+    answers: Vec<Answer>,
+}
+
+impl Answers {
+    /// Whether any answer says more than the tables do already.
+    pub fn change_anything(&self) -> bool {
+        self.answers.iter().any(|answer| answer.changes)
+    }
 }
 
 impl CheckReport {
@@ -66,54 +121,43 @@ where
         patience: Duration,
         clock: &impl Clock,
     ) -> Result<CheckReport, EngineError> {
-        let mut loaded = self.load().await?;
-        let began = clock.now();
-        let deadline = Instant::now() + patience;
-        let (report, answers) = self.look(&loaded.view(), kind, source, mode, deadline).await?;
-        for _ in 0..ROUNDS {
-            let view = loaded.view();
-            let changes = acquire(&view, &still_asked(&view, kind, mode, &answers), mode, began);
-            let acquires = !changes.is_empty();
-            if acquires {
-                fail_point::reach("check:before_s");
-            }
-            let Some(committed) = self.commit_sensor(loaded, changes, "S").await? else {
-                loaded = self.load().await?;
-                continue;
-            };
-            let points = if acquires {
-                fail_point::reach("check:after_s");
-                ["check:after_s", "check:after_c1"]
-            } else {
-                super::REPAIR
-            };
-            self.project(committed, clock, "C1", points).await?;
-            return Ok(report);
-        }
-        Err(EngineError::Contended { table: "sensor" })
+        let lane = Lane::all(kind);
+        let (report, answers, _) = self.look(&lane, &HashSet::new(), source, mode, patience, clock).await?;
+        self.take_in(&answers, clock).await?;
+        Ok(report)
     }
 
-    async fn look(
+    /// Asks the source about the rows of a lane but those in `resting`. Nothing is written.
+    pub async fn look(
         &self,
-        view: &View<'_>,
-        kind: SourceKind,
+        lane: &Lane,
+        resting: &HashSet<SensorRowId>,
         source: &impl Source,
         mode: Mode,
-        deadline: Instant,
-    ) -> Result<(CheckReport, Vec<Answer>), EngineError> {
-        let mut report =
-            CheckReport { looked_at: problems(view, kind), warnings: remarks_on_rows(view, kind) };
+        patience: Duration,
+        clock: &impl Clock,
+    ) -> Result<(CheckReport, Answers, Versions), EngineError> {
+        let (view, versions) = self.view().await?;
+        let began = clock.now();
+        let deadline = Instant::now() + patience;
+        let mut report = CheckReport::default();
+        if lane.tells_problems() {
+            report.looked_at = problems(&view, lane.kind);
+            report.warnings = remarks_on_rows(&view, lane.kind);
+        }
         let mut asked = Vec::new();
         let mut asks = Vec::new();
-        for question in questions(view, kind, mode) {
-            match self.since(&question, kind).await {
+        for question in questions(&view, lane.kind, mode) {
+            let sensor = &view.sensors[question.sensor];
+            if !lane.has(&question.asset) || resting.contains(&sensor.row_id) {
+                continue;
+            }
+            match self.since(&question, lane.kind).await {
                 Ok(since) => {
                     asks.push(Ask { asset: question.asset.clone(), since });
                     asked.push(question);
                 }
-                Err(problem) => {
-                    report.looked_at.push(looked(&view.sensors[question.sensor], None, Some(problem)));
-                }
+                Err(problem) => report.looked_at.push(looked(sensor, None, Some(problem))),
             }
         }
         let found = if asks.is_empty() { Vec::new() } else { source.look(&asks, deadline).await };
@@ -123,10 +167,15 @@ where
             let answer = match found {
                 Err(error) => Err(chain(&error)),
                 Ok(Finding { position, news, remarks }) => {
+                    for remark in &remarks {
+                        self.note_remark(sensor, remark, began);
+                    }
                     let remarks = remarks.into_iter().map(|remark| format!("`{}`: {remark}", sensor.id));
                     report.warnings.extend(remarks);
                     let news = news.filter(|manifest| !manifest.is_empty());
-                    self.stored(sensor, &ask.since, position).await.map(|position| (position, news))
+                    self.answer(sensor, question.since, &ask.since, position, news.as_ref())
+                        .await
+                        .map(|answer| (answer, news))
                 }
             };
             match answer {
@@ -134,13 +183,8 @@ where
                     tracing::info!(sensor_id = sensor.id, problem, "row could not be looked at");
                     report.looked_at.push(looked(sensor, None, Some(problem)));
                 }
-                Ok((position, news)) => {
-                    answers.push(Answer {
-                        row_id: sensor.row_id.clone(),
-                        since: question.since,
-                        position,
-                        news: news.is_some(),
-                    });
+                Ok((answer, news)) => {
+                    answers.push(answer);
                     report.looked_at.push(looked(sensor, news, None));
                 }
             }
@@ -148,7 +192,36 @@ where
         report
             .looked_at
             .sort_by(|a, b| (&a.sensor_id, &a.trigger_job_id).cmp(&(&b.sensor_id, &b.trigger_job_id)));
-        Ok((report, answers))
+        Ok((report, Answers { lane: lane.clone(), mode, began, answers }, versions))
+    }
+
+    /// Writes what a source answered (S), and marks the rows (C1).
+    pub async fn take_in(&self, answers: &Answers, clock: &impl Clock) -> Result<(), EngineError> {
+        let mut held = self.newest.lock().await;
+        let mut loaded = self.load(&mut held).await?;
+        for _ in 0..ROUNDS {
+            let seen = still_asked(&loaded.view, answers);
+            let changes = acquire(&loaded.view, &seen, answers.mode, answers.began);
+            let acquires = !changes.is_empty();
+            if acquires {
+                fail_point::reach("check:before_s");
+            }
+            let noted = detections(&loaded.view, &seen);
+            let Some(committed) = self.commit_sensor(loaded, changes, "S").await? else {
+                loaded = self.load(&mut held).await?;
+                continue;
+            };
+            let points = if acquires {
+                fail_point::reach("check:after_s");
+                self.note_detections(&noted, answers.began);
+                ["check:after_s", "check:after_c1"]
+            } else {
+                super::REPAIR
+            };
+            *held = Some(self.project(&mut held, committed, clock, "C1", points).await?);
+            return Ok(());
+        }
+        Err(EngineError::Contended { table: "sensor" })
     }
 
     /// The cursor of a question, fetched when it is stored beside the table; or what is wrong with it.
@@ -157,6 +230,9 @@ where
             Cursor::Ready(since) => return Ok(since.clone()),
             Cursor::Digest(digest) => digest,
         };
+        if let Some(position) = self.fetched(|known| known.get(digest).cloned()) {
+            return Ok(since_position(kind, position));
+        }
         let mend = "`check --baseline` starts anew from what is there";
         let stored = self.blobs.get(digest).await;
         let bytes = stored
@@ -164,78 +240,126 @@ where
             .ok_or_else(|| {
                 format!("its stored position {digest} is missing beside the sensor table; {mend}")
             })?;
-        serde_json::from_slice::<Position>(&bytes)
-            .map(|position| since_position(kind, position))
-            .map_err(|cause| format!("its stored position {digest} is damaged: {cause}; {mend}"))
+        let position = serde_json::from_slice::<Position>(&bytes);
+        if let Ok(position) = &position {
+            self.fetched(|known| {
+                if known.len() >= MOST_FETCHED {
+                    known.clear();
+                }
+                known.insert(digest.clone(), position.clone());
+            });
+        }
+        position.map(|position| since_position(kind, position)).map_err(|cause| format!("its stored position {digest} is damaged: {cause}; {mend}"))
     }
 
-    /// A position as it is written into a row: in the cell, or beside the table when it is large. A position that has
-    /// not moved is the one that is stored already.
-    async fn stored(
+    fn fetched<T>(&self, with: impl FnOnce(&mut HashMap<String, Position>) -> T) -> T {
+        with(&mut self.fetched.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    async fn answer(
         &self,
         sensor: &Sensor,
+        since: Cursor,
         asked: &Since,
         position: Position,
-    ) -> Result<StoredPosition, String> {
-        if let (Since::Position(cursor), Some(stored)) = (asked, &sensor.state.acquired)
-            && *cursor == position
-        {
-            return Ok(stored.clone());
-        }
+        news: Option<&Manifest>,
+    ) -> Result<Answer, String> {
+        let manifest = match news {
+            Some(news) => Some(self.stored_manifest(news).await?),
+            None => None,
+        };
+        // A position that has not moved is the one that is stored already.
+        let same = matches!(asked, Since::Position(cursor) if *cursor == position);
+        let position = match sensor.state.acquired.clone().filter(|_| same) {
+            Some(stored) => stored,
+            None => self.stored_position(position).await?,
+        };
+        let changes = manifest.is_some() || sensor.state.acquired.as_ref() != Some(&position);
+        let changes = changes && (manifest.is_some() || sensor.sensor.is_some() || *asked == Since::Now);
+        Ok(Answer { row_id: sensor.row_id.clone(), since, position, manifest, changes })
+    }
+
+    /// A position as it is written into a row: in the cell, or beside the table when it is large.
+    async fn stored_position(&self, position: Position) -> Result<StoredPosition, String> {
         let json = serde_json::to_vec(&position).unwrap_or_default();
-        if json.len() <= LARGEST_INLINE_POSITION {
+        if json.len() <= LARGEST_INLINE {
             return Ok(position.into());
         }
+        self.stored_beside(json, "position").await.map(StoredPosition::Sha256)
+    }
+
+    async fn stored_manifest(&self, manifest: &Manifest) -> Result<StoredManifest, String> {
+        let json = serde_json::to_vec(manifest).unwrap_or_default();
+        if json.len() <= LARGEST_INLINE {
+            return Ok(manifest.clone().into());
+        }
+        self.stored_beside(json, "news").await.map(StoredManifest::Sha256)
+    }
+
+    async fn stored_beside(&self, json: Vec<u8>, what: &str) -> Result<String, String> {
         let digest = self.blobs.put(json).await;
-        digest
-            .map(StoredPosition::Sha256)
-            .map_err(|error| format!("its position cannot be stored: {}", chain(&error)))
+        digest.map_err(|error| format!("its {what} cannot be stored: {}", chain(&error)))
     }
 }
 
-/// What a source has answered, by the row and the cursor that were asked with.
+/// Positions that are kept in memory.
+const MOST_FETCHED: usize = 10_000;
+
+/// What a source has answered about a row, by the row and the cursor that were asked with.
+#[derive(Debug)]
 struct Answer {
     row_id: SensorRowId,
     since: Cursor,
     position: StoredPosition,
-    news: bool,
+    manifest: Option<StoredManifest>,
+    changes: bool,
 }
 
 /// The answers that hold for a newer snapshot too: the row is still watched, and from where it was asked. Looking again
 /// after each lost race would let one slow source keep all rows from ever being written.
-fn still_asked(view: &View<'_>, kind: SourceKind, mode: Mode, answers: &[Answer]) -> Vec<Seen> {
-    let open: HashMap<&SensorRowId, Question> = questions(view, kind, mode)
+fn still_asked(view: &View, answers: &Answers) -> Vec<Seen> {
+    let Answers { lane, mode, answers, .. } = answers;
+    if !answers.iter().any(|answer| answer.changes) {
+        return Vec::new();
+    }
+    let open: HashMap<&SensorRowId, Question> = questions(view, lane.kind, *mode)
         .into_iter()
         .map(|question| (&view.sensors[question.sensor].row_id, question))
         .collect();
     let held = answers.iter().filter_map(|answer| {
         let question = open.get(&answer.row_id).filter(|question| question.since == answer.since)?;
-        Some(Seen { sensor: question.sensor, position: answer.position.clone(), news: answer.news })
+        let (position, news) = (answer.position.clone(), answer.manifest.clone());
+        Some(Seen { sensor: question.sensor, position, news })
     });
     held.collect()
 }
 
 /// Rows of this source that would be looked at if nothing were wrong with them.
-fn problems(view: &View<'_>, kind: SourceKind) -> Vec<Looked> {
+fn problems(view: &View, kind: SourceKind) -> Vec<Looked> {
     let broken = view
         .sensors
         .iter()
         .filter(|sensor| sensor.source == kind && sensor.unpaused && sensor.is_idle())
-        .filter_map(|sensor| Some(looked(sensor, None, Some(sensor.problem.as_ref()?.to_string()))));
+        .filter_map(|sensor| {
+            let problem = sensor.problem.as_ref()?.to_string();
+            Some(Looked { unanswered: false, ..looked(sensor, None, Some(problem)) })
+        });
     let unusable = view.unusable.iter().filter_map(|(index, problem)| {
         let row = &view.control[*index];
         let of_this_source = row.sensor_source.as_deref().and_then(SourceKind::parse) == Some(kind);
         of_this_source.then(|| Looked {
+            row_id: None,
             sensor_id: row.sensor_id.clone().unwrap_or_default(),
             trigger_job_id: row.trigger_job_id.clone().unwrap_or_default(),
             news: None,
             error: Some(problem.to_string()),
+            unanswered: false,
         })
     });
     broken.chain(unusable).collect()
 }
 
-fn remarks_on_rows(view: &View<'_>, kind: SourceKind) -> Vec<String> {
+fn remarks_on_rows(view: &View, kind: SourceKind) -> Vec<String> {
     let duplicates =
         view.duplicates.iter().map(|index| &view.sensors[*index]).filter(|row| row.source == kind);
     duplicates
@@ -249,5 +373,12 @@ fn remarks_on_rows(view: &View<'_>, kind: SourceKind) -> Vec<String> {
 }
 
 fn looked(sensor: &Sensor, news: Option<Manifest>, error: Option<String>) -> Looked {
-    Looked { sensor_id: sensor.id.clone(), trigger_job_id: sensor.job.to_string(), news, error }
+    Looked {
+        row_id: Some(sensor.row_id.clone()),
+        sensor_id: sensor.id.clone(),
+        trigger_job_id: sensor.job.to_string(),
+        news,
+        unanswered: error.is_some(),
+        error,
+    }
 }

@@ -22,28 +22,32 @@ where
         run_id: Option<i64>,
         clock: &impl Clock,
     ) -> Result<Completion, EngineError> {
+        let mut held = self.newest.lock().await;
         for _ in 0..ROUNDS {
-            let loaded = self.load().await?;
-            let (completion, changes) = complete(&loaded.view(), job, run_id, clock.now());
+            let loaded = self.load(&mut held).await?;
+            let now = clock.now();
+            let (completion, changes) = complete(&loaded.view, job, run_id, now);
             fail_point::reach("complete:before_d1");
             let Some(mut loaded) = self.commit_sensor(loaded, changes, "D1").await? else { continue };
             fail_point::reach("complete:after_d1");
+            self.note_completion(job, run_id, completion, now);
             for _ in 0..ROUNDS {
-                let view = loaded.view();
+                let view = &loaded.view;
                 let changes = match completion {
                     // Others have written D2 meanwhile, and started the job again.
-                    _ if view.open_claim(job).is_some() => project(&view, clock.now()),
+                    _ if view.open_claim(job).is_some() => project(view, clock.now()),
                     Completion::UnknownJob => return Ok(completion),
-                    Completion::DoneBefore => project(&view, clock.now()),
-                    Completion::Claimed => complete_job(&view, job, Completed::Claimed, clock.now()),
-                    Completion::ByHand => complete_job(&view, job, Completed::ByHand, clock.now()),
+                    Completion::DoneBefore => project(view, clock.now()),
+                    Completion::Claimed => complete_job(view, job, Completed::Claimed, clock.now()),
+                    Completion::ByHand => complete_job(view, job, Completed::ByHand, clock.now()),
                 };
                 match self.commit_control(loaded, changes, "D2").await? {
-                    Some(_) => {
+                    Some(done) => {
                         fail_point::reach("complete:after_d2");
+                        *held = Some(done);
                         return Ok(completion);
                     }
-                    None => loaded = self.load().await?,
+                    None => loaded = self.load(&mut held).await?,
                 }
             }
             return Err(EngineError::Contended { table: "control" });

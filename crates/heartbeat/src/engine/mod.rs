@@ -1,22 +1,37 @@
 //! The engine: loads a snapshot, lets the core decide, carries the decision out, one commit per step.
 //!
-//! It holds no state between passes. Whatever it finds is either in the two tables or not known. A lost race is
-//! answered by loading again and deciding again; a write is never repeated as it was.
+//! Whatever it finds is either in the two tables or not known: what it keeps between passes only saves reading and
+//! parsing what has not changed. A lost race is answered by loading again and deciding again; a write is never
+//! repeated as it was. Commits of one engine wait for each other; others may commit at any time.
 
 mod check;
 mod complete;
+mod follow;
+mod notes;
+mod snapshot;
+mod start;
+mod steer;
 mod trigger;
 
-pub use check::{CheckReport, Looked};
+pub use check::{Answers, CheckReport, Lane, Looked};
+pub use follow::{FollowReport, Which};
+pub use start::{Call, Claimed, Outcomes};
+pub use steer::Steered;
 pub use trigger::{Failed, Started, TriggerReport};
 
+use std::collections::HashMap;
 use std::error::Error;
+use std::sync::{Arc, Mutex as StdMutex};
 
-use heartbeat_core::ids::JobId;
+use heartbeat_core::position::Position;
 use heartbeat_core::row::{ControlRow, SensorRow};
 use heartbeat_core::sensor::View;
-use heartbeat_core::table::{Blobs, Changes, Commit, Record, Snapshot, Table};
+use heartbeat_core::table::{Blobs, Changes, Table};
 use jiff::Timestamp;
+use tokio::sync::{Mutex, MutexGuard};
+
+use self::snapshot::Loaded;
+use crate::scribe::Scribe;
 
 /// Where the time comes from.
 pub trait Clock: Send + Sync {
@@ -60,23 +75,24 @@ const ROUNDS: usize = 50;
 
 /// One pair of tables.
 #[derive(Debug)]
-pub struct Engine<C, S, B> {
+pub struct Engine<C: Table<ControlRow>, S: Table<SensorRow>, B> {
     control: C,
     sensor: S,
     blobs: B,
+    scribe: Arc<Scribe>,
+    /// What was read or written last. Whoever commits holds it.
+    newest: Mutex<Option<Loaded<C::Backing, S::Backing>>>,
+    /// Positions that are stored beside the table, by digest, as far as the last looks needed them.
+    fetched: StdMutex<HashMap<String, Position>>,
 }
 
-/// Both tables at one moment, as far as the engine is concerned.
-struct Loaded<C, S> {
-    control: Snapshot<ControlRow, C>,
-    sensor: Snapshot<SensorRow, S>,
-}
+type Held<'e, C, S> =
+    MutexGuard<'e, Option<Loaded<<C as Table<ControlRow>>::Backing, <S as Table<SensorRow>>::Backing>>>;
 
-impl<C, S> Loaded<C, S> {
-    fn view(&self) -> View<'_> {
-        View::new(&self.control.rows, &self.sensor.rows)
-    }
-}
+type LoadedBy<C, S> = Loaded<<C as Table<ControlRow>>::Backing, <S as Table<SensorRow>>::Backing>;
+
+/// Versions of the control and of the sensor table.
+pub type Versions = (u64, u64);
 
 impl<C, S, B> Engine<C, S, B>
 where
@@ -85,58 +101,111 @@ where
     B: Blobs,
 {
     /// An engine over a control and a sensor table; `blobs` lies beside the sensor table.
-    pub fn new(control: C, sensor: S, blobs: B) -> Self {
-        Self { control, sensor, blobs }
+    pub fn new(control: C, sensor: S, blobs: B, scribe: Arc<Scribe>) -> Self {
+        Self { control, sensor, blobs, scribe, newest: Mutex::default(), fetched: StdMutex::default() }
     }
 
-    async fn load(&self) -> Result<Loaded<C::Backing, S::Backing>, EngineError> {
+    /// The control table.
+    pub fn control(&self) -> &C {
+        &self.control
+    }
+
+    /// The sensor table.
+    pub fn sensor(&self) -> &S {
+        &self.sensor
+    }
+
+    /// What lies beside the sensor table.
+    pub fn blobs(&self) -> &B {
+        &self.blobs
+    }
+
+    /// Where what happens is noted.
+    pub fn scribe(&self) -> &Scribe {
+        &self.scribe
+    }
+
+    /// Both tables as they are now, with the versions that were read.
+    pub async fn view(&self) -> Result<(Arc<View>, Versions), EngineError> {
+        let mut held = self.newest.lock().await;
+        let loaded = self.load(&mut held).await?;
+        let current = (Arc::clone(&loaded.view), loaded.versions());
+        *held = Some(loaded);
+        Ok(current)
+    }
+
+    /// The newest of both tables; what has not changed is not read again.
+    async fn load(&self, held: &mut Held<'_, C, S>) -> Result<LoadedBy<C, S>, EngineError> {
         // One after the other: the control table may lag behind the sensor table, as after a crash, and its commits
         // are made against what was read. A control table that is ahead of the sensor rows would be set back to them.
-        let control = self.control.load().await.map_err(store("control"))?;
-        let sensor = self.sensor.load().await.map_err(store("sensor"))?;
-        Ok(Loaded { control, sensor })
+        let known = held.take();
+        let known_control = match &known {
+            Some(known) => self
+                .control
+                .is_current(known.control.version, &known.control.backing)
+                .await
+                .map_err(store("control"))?,
+            None => false,
+        };
+        let control = if known_control { None } else { Some(self.control.load().await.map_err(store("control"))?) };
+        let known_sensor = match &known {
+            Some(known) => self
+                .sensor
+                .is_current(known.sensor.version, &known.sensor.backing)
+                .await
+                .map_err(store("sensor"))?,
+            None => false,
+        };
+        let sensor = if known_sensor { None } else { Some(self.sensor.load().await.map_err(store("sensor"))?) };
+        match (known, control, sensor) {
+            (Some(known), control, sensor) => Ok(known.renewed(control, sensor)),
+            (None, Some(control), Some(sensor)) => Ok(Loaded::new(control, sensor)),
+            // What is not known is not current.
+            (None, _, _) => Err(EngineError::Contended { table: "control" }),
+        }
     }
 
-    /// Both tables, for a command that only shows them.
-    pub async fn rows(&self) -> Result<(Vec<ControlRow>, Vec<SensorRow>), EngineError> {
-        let loaded = self.load().await?;
-        Ok((loaded.control.rows, loaded.sensor.rows))
-    }
-
-    /// Commits changes of the control table against the loaded version; false after a lost race.
+    /// Commits changes of the control table against the loaded version; `None` after a lost race.
     async fn commit_control(
         &self,
-        loaded: Loaded<C::Backing, S::Backing>,
+        loaded: LoadedBy<C, S>,
         changes: Changes<ControlRow>,
         step: &str,
-    ) -> Result<Option<Loaded<C::Backing, S::Backing>>, EngineError> {
-        let Loaded { control, sensor } = loaded;
-        let control = commit(&self.control, control, changes, step).await.map_err(store("control"))?;
-        Ok(control.map(|control| Loaded { control, sensor }))
+    ) -> Result<Option<LoadedBy<C, S>>, EngineError> {
+        if changes.is_empty() {
+            return Ok(Some(loaded));
+        }
+        let (control, rest) = loaded.take_control();
+        let control = snapshot::commit(&self.control, control, changes, step).await.map_err(store("control"))?;
+        Ok(control.map(|control| rest.with_control(control)))
     }
 
     /// Commits changes of the sensor table against the loaded version; `None` after a lost race.
     async fn commit_sensor(
         &self,
-        loaded: Loaded<C::Backing, S::Backing>,
+        loaded: LoadedBy<C, S>,
         changes: Changes<SensorRow>,
         step: &str,
-    ) -> Result<Option<Loaded<C::Backing, S::Backing>>, EngineError> {
-        let Loaded { control, sensor } = loaded;
-        let sensor = commit(&self.sensor, sensor, changes, step).await.map_err(store("sensor"))?;
-        Ok(sensor.map(|sensor| Loaded { control, sensor }))
+    ) -> Result<Option<LoadedBy<C, S>>, EngineError> {
+        if changes.is_empty() {
+            return Ok(Some(loaded));
+        }
+        let (sensor, rest) = loaded.take_sensor();
+        let sensor = snapshot::commit(&self.sensor, sensor, changes, step).await.map_err(store("sensor"))?;
+        Ok(sensor.map(|sensor| rest.with_sensor(sensor)))
     }
 
     /// Writes what the sensor rows say into the control table, deciding anew after lost races.
     async fn project(
         &self,
-        mut loaded: Loaded<C::Backing, S::Backing>,
+        held: &mut Held<'_, C, S>,
+        mut loaded: LoadedBy<C, S>,
         clock: &impl Clock,
         step: &str,
         points: [&'static str; 2],
-    ) -> Result<Loaded<C::Backing, S::Backing>, EngineError> {
+    ) -> Result<LoadedBy<C, S>, EngineError> {
         for _ in 0..ROUNDS {
-            let changes = heartbeat_core::project::project(&loaded.view(), clock.now());
+            let changes = heartbeat_core::project::project(&loaded.view, clock.now());
             if changes.is_empty() {
                 return Ok(loaded);
             }
@@ -146,7 +215,7 @@ where
                     crate::fail_point::reach(points[1]);
                     return Ok(done);
                 }
-                None => loaded = self.load().await?,
+                None => loaded = self.load(held).await?,
             }
         }
         Err(EngineError::Contended { table: "control" })
@@ -156,29 +225,8 @@ where
 /// Points of a projection that repairs what an earlier pass left behind.
 const REPAIR: [&str; 2] = ["repair:before_commit", "repair:after_commit"];
 
-async fn commit<R: Record, T: Table<R>>(
-    table: &T,
-    base: Snapshot<R, T::Backing>,
-    changes: Changes<R>,
-    step: &str,
-) -> Result<Option<Snapshot<R, T::Backing>>, T::Error> {
-    let version = base.version;
-    match table.commit(base, changes, step).await? {
-        Commit::Done(next) => Ok(Some(next)),
-        Commit::Conflict => {
-            tracing::debug!(step, version, "lost the race for a commit, deciding anew");
-            Ok(None)
-        }
-    }
-}
-
 fn store<E: Error + Send + Sync + 'static>(table: &'static str) -> impl Fn(E) -> EngineError {
     move |cause| EngineError::Store { table, cause: Box::new(cause) }
-}
-
-/// Names a job in messages.
-fn name_of(job: &JobId) -> String {
-    format!("job {job}")
 }
 
 #[cfg(test)]

@@ -106,6 +106,7 @@ fn answer(base: &Path, ask: &Ask, deadline: Instant) -> Result<Finding, SourceEr
         Ok(Some(NewFile {
             path: path.to_owned(),
             size: metadata.len(),
+            etag: Some(etag(&metadata)),
             modified: metadata.modified().ok().and_then(timestamp),
         }))
     })
@@ -191,6 +192,13 @@ fn list(folder: &Path, deadline: Instant) -> Result<Vec<String>, SourceError> {
     }
     files.sort_unstable();
     Ok(files)
+}
+
+/// As object stores on local files make them: changes with the file, its content's time and its size.
+fn etag(metadata: &std::fs::Metadata) -> String {
+    use std::os::unix::fs::MetadataExt as _;
+    let micros = metadata.mtime().wrapping_mul(1_000_000).wrapping_add(metadata.mtime_nsec() / 1_000);
+    format!("{:x}-{micros:x}-{:x}", metadata.ino(), metadata.len())
 }
 
 fn unreadable(kind: &str, path: &Path, cause: io::Error) -> SourceError {

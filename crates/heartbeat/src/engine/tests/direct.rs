@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use heartbeat_core::acon::SourceKind;
-use heartbeat_core::claim::Completion;
+use heartbeat_core::claim::{Completion, Workplace};
 use heartbeat_core::decide::Selection;
 use heartbeat_core::detect::Mode;
 use heartbeat_core::domain::Domain;
@@ -40,7 +40,7 @@ async fn check(world: &World) -> CheckReport {
 }
 
 async fn trigger(world: &World) -> TriggerReport {
-    let (port, domain) = (Port(world), |_| Domain::parse("dbc").unwrap());
+    let (port, domain) = (Port(world), |_| Workplace { domain: Domain::parse("dbc").unwrap(), pass_news: false });
     world.engine().trigger(&port, &Selection::All, &domain, &port).await.unwrap()
 }
 

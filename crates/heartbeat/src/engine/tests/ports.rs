@@ -1,6 +1,7 @@
 //! The engine's ports. Each outside effect has a pause before and after it: there a process may be killed or another
 //! one go first.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -8,7 +9,7 @@ use std::time::Instant;
 use heartbeat_core::claim::{StartOutcome, hex};
 use heartbeat_core::domain::Domain;
 use heartbeat_core::ids::JobId;
-use heartbeat_core::jobs::{Jobs, NoAnswer, Run};
+use heartbeat_core::jobs::{Jobs, NoAnswer, Order, Run};
 use heartbeat_core::position::{FilesPosition, KafkaPosition, Manifest, NewFile, OffsetRange, Position};
 use heartbeat_core::row::{ControlRow, SensorRow};
 use heartbeat_core::source::{Ask, Asset, Finding, Since, Source, SourceError};
@@ -32,6 +33,11 @@ impl Table<ControlRow> for Port<'_> {
         let loaded = self.0.control.load().await;
         self.0.pause().await;
         loaded
+    }
+
+    async fn is_current(&self, version: u64, (): &()) -> Result<bool, Infallible> {
+        self.0.pause().await;
+        self.0.control.is_current(version, &()).await
     }
 
     async fn commit(
@@ -60,6 +66,11 @@ impl Table<SensorRow> for Port<'_> {
         let loaded = self.0.sensor.load().await;
         self.0.pause().await;
         loaded
+    }
+
+    async fn is_current(&self, version: u64, (): &()) -> Result<bool, Infallible> {
+        self.0.pause().await;
+        self.0.sensor.is_current(version, &()).await
     }
 
     async fn commit(
@@ -104,7 +115,7 @@ fn answer(world: &World, ask: &Ask) -> Result<Finding, SourceError> {
                 _ => std::collections::BTreeSet::default(),
             };
             let new = arrived.iter().filter(|path| !known.contains(*path));
-            let files = new.map(|path| NewFile { path: path.clone(), size: 7, modified: None }).collect();
+            let files = new.map(|path| NewFile { path: path.clone(), size: 7, etag: None, modified: None }).collect();
             (Position::Files(position), Manifest::Files(files))
         }
         Asset::Topic { .. } => {
@@ -141,7 +152,8 @@ impl Drop for Sent<'_> {
 }
 
 impl Jobs for Port<'_> {
-    async fn run_now(&self, _domain: &Domain, job: &JobId, token: &str) -> StartOutcome {
+    async fn run_now(&self, order: Order<'_>) -> StartOutcome {
+        let Order { job, token, .. } = order;
         let mut sent = Sent { world: self.0, call: Some((job.clone(), token.to_owned())) };
         self.0.pause().await;
         let (chance, now) = (self.0.chance(), self.0.now());
@@ -157,10 +169,20 @@ impl Jobs for Port<'_> {
         outcome
     }
 
-    async fn run(&self, _domain: &Domain, run_id: i64) -> Result<Run, NoAnswer> {
+    async fn runs(&self, _domain: &Domain, run_ids: &[i64]) -> BTreeMap<i64, Result<Run, NoAnswer>> {
         self.0.pause().await;
-        let known = self.0.workspace().runs.iter().find(|(_, run)| run.run_id == run_id).cloned();
-        known.map(|(_, run)| run).ok_or_else(|| NoAnswer("no such run".to_owned()))
+        let lost = self.0.chance() % 20 == 19;
+        let answers = run_ids.iter().filter_map(|run_id| {
+            if lost {
+                return Some((*run_id, Err(NoAnswer("429".to_owned()))));
+            }
+            let workspace = self.0.workspace();
+            let (_, run) = workspace.runs.iter().find(|(_, run)| run.run_id == *run_id)?;
+            Some((*run_id, Ok(run.clone())))
+        });
+        let answers = answers.collect();
+        self.0.pause().await;
+        answers
     }
 
     async fn runs_since(

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use heartbeat_core::acon::SourceKind;
+use heartbeat_core::claim::Workplace;
 use heartbeat_core::decide::Selection;
 use heartbeat_core::detect::Mode;
 use heartbeat_core::domain::Domain;
@@ -156,7 +157,7 @@ async fn carry_out(world: &World, act: Act) {
         }
         Act::Trigger { kafka } => {
             let selection = kafka.map_or(Selection::All, |kafka| Selection::Sources([kind(kafka)].into()));
-            let domain = |_| Domain::parse("dbc").unwrap();
+            let domain = |_| Workplace { domain: Domain::parse("dbc").unwrap(), pass_news: false };
             engine.trigger(&port, &selection, &domain, &port).await.map(drop).unwrap();
         }
         Act::Complete { job: number, told } => {

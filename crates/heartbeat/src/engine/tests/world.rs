@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use super::ledger::Ledger;
 use super::ports::Port;
 use crate::engine::Engine;
+use crate::scribe::Scribe;
 
 pub(super) struct World {
     pub(super) control: MemoryTable<ControlRow>,
@@ -75,7 +76,7 @@ impl World {
     }
 
     pub(super) fn engine(&self) -> Engine<Port<'_>, Port<'_>, Port<'_>> {
-        Engine::new(Port(self), Port(self), Port(self))
+        Engine::new(Port(self), Port(self), Port(self), Scribe::new("test").into())
     }
 
     pub(super) fn workspace(&self) -> MutexGuard<'_, Workspace> {
@@ -127,7 +128,7 @@ impl World {
 
     pub(super) fn states(&self) -> BTreeMap<String, SensorState> {
         let (control, sensor) = self.rows();
-        let view = View::new(&control, &sensor);
+        let view = View::new(control, sensor);
         view.sensors.iter().map(|sensor| (sensor.row_id.to_string(), sensor.state.clone())).collect()
     }
 
@@ -155,7 +156,7 @@ impl Workspace {
         let run_id = 1000 + self.runs.len() as i64;
         self.tokens.insert(token.to_owned(), run_id);
         self.started.push((token.to_owned(), run_id));
-        self.runs.push((job.clone(), Run { run_id, started: Some(now), state: RunState::Active }));
+        self.runs.push((job.clone(), Run { run_id, started: Some(now), state: RunState::Active, page: None }));
         run_id
     }
 

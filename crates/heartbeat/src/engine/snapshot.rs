@@ -1,0 +1,122 @@
+//! Both tables at one moment, joined once, as far as the engine is concerned.
+
+use std::sync::Arc;
+
+use heartbeat_core::row::{ControlRow, SensorRow};
+use heartbeat_core::sensor::View;
+use heartbeat_core::table::{Changes, Commit, Record, Snapshot, Table};
+
+use super::Versions;
+
+/// A snapshot of each table. The rows are in the view.
+#[derive(Debug, Clone)]
+pub(super) struct Loaded<C, S> {
+    pub(super) control: Version<C>,
+    pub(super) sensor: Version<S>,
+    pub(super) view: Arc<View>,
+}
+
+/// A snapshot without its rows.
+#[derive(Debug, Clone)]
+pub(super) struct Version<B> {
+    pub(super) table_id: String,
+    pub(super) version: u64,
+    pub(super) backing: B,
+}
+
+/// What stays of [`Loaded`] while one of its tables is being committed to.
+pub(super) struct Rest<B, R> {
+    other: Version<B>,
+    rows: Arc<Vec<R>>,
+}
+
+impl<C, S> Loaded<C, S> {
+    pub(super) fn new(control: Snapshot<ControlRow, C>, sensor: Snapshot<SensorRow, S>) -> Self {
+        let (control, control_rows) = Version::of(control);
+        let (sensor, sensor_rows) = Version::of(sensor);
+        Self { control, sensor, view: Arc::new(View::new(control_rows, sensor_rows)) }
+    }
+
+    pub(super) fn versions(&self) -> Versions {
+        (self.control.version, self.sensor.version)
+    }
+
+    /// With what was read anew.
+    pub(super) fn renewed(
+        self,
+        control: Option<Snapshot<ControlRow, C>>,
+        sensor: Option<Snapshot<SensorRow, S>>,
+    ) -> Self {
+        if control.is_none() && sensor.is_none() {
+            return self;
+        }
+        let (control, control_rows) =
+            control.map_or_else(|| (self.control, Arc::clone(&self.view.control)), Version::of);
+        let (sensor, sensor_rows) =
+            sensor.map_or_else(|| (self.sensor, Arc::clone(&self.view.sensor)), Version::of);
+        Self { control, sensor, view: Arc::new(View::new(control_rows, sensor_rows)) }
+    }
+
+    /// The control table's snapshot, to commit against, and the rest.
+    pub(super) fn take_control(self) -> (Snapshot<ControlRow, C>, Rest<S, SensorRow>) {
+        let (control, rows) = rows_of(self.view);
+        (self.control.with(control), Rest { other: self.sensor, rows })
+    }
+
+    /// The sensor table's snapshot, to commit against, and the rest.
+    pub(super) fn take_sensor(self) -> (Snapshot<SensorRow, S>, Rest<C, ControlRow>) {
+        let (rows, sensor) = rows_of(self.view);
+        (self.sensor.with(sensor), Rest { other: self.control, rows })
+    }
+}
+
+impl<S> Rest<S, SensorRow> {
+    pub(super) fn with_control<C>(self, control: Snapshot<ControlRow, C>) -> Loaded<C, S> {
+        let (control, rows) = Version::of(control);
+        Loaded { control, sensor: self.other, view: Arc::new(View::new(rows, self.rows)) }
+    }
+}
+
+impl<C> Rest<C, ControlRow> {
+    pub(super) fn with_sensor<S>(self, sensor: Snapshot<SensorRow, S>) -> Loaded<C, S> {
+        let (sensor, rows) = Version::of(sensor);
+        Loaded { control: self.other, sensor, view: Arc::new(View::new(self.rows, rows)) }
+    }
+}
+
+impl<B> Version<B> {
+    fn of<R>(snapshot: Snapshot<R, B>) -> (Self, Arc<Vec<R>>) {
+        let Snapshot { table_id, version, rows, backing } = snapshot;
+        (Self { table_id, version, backing }, Arc::new(rows))
+    }
+
+    /// Rows that nobody else looks at are moved.
+    fn with<R: Clone>(self, rows: Arc<Vec<R>>) -> Snapshot<R, B> {
+        let Self { table_id, version, backing } = self;
+        Snapshot { table_id, version, rows: Arc::unwrap_or_clone(rows), backing }
+    }
+}
+
+/// The rows of a view, and the view gone, so that they are nobody else's where it was the only one.
+fn rows_of(view: Arc<View>) -> (Arc<Vec<ControlRow>>, Arc<Vec<SensorRow>>) {
+    let rows = (Arc::clone(&view.control), Arc::clone(&view.sensor));
+    drop(view);
+    rows
+}
+
+/// Commits; `None` after a lost race.
+pub(super) async fn commit<R: Record, T: Table<R>>(
+    table: &T,
+    base: Snapshot<R, T::Backing>,
+    changes: Changes<R>,
+    step: &str,
+) -> Result<Option<Snapshot<R, T::Backing>>, T::Error> {
+    let version = base.version;
+    match table.commit(base, changes, step).await? {
+        Commit::Done(next) => Ok(Some(next)),
+        Commit::Conflict => {
+            tracing::debug!(step, version, "lost the race for a commit, deciding anew");
+            Ok(None)
+        }
+    }
+}
