@@ -16,6 +16,7 @@ pub mod memory;
 pub mod position;
 pub mod project;
 pub mod row;
+pub mod schedule;
 pub mod secret;
 pub mod sensor;
 pub mod source;
