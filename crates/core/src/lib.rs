@@ -23,6 +23,7 @@ pub mod source;
 pub mod state;
 pub mod table;
 pub mod table_name;
+pub mod time_span;
 
 #[cfg(test)]
 mod fixtures;

@@ -58,6 +58,9 @@ pub struct Tick {
 /// Most missed times that are counted one by one.
 pub const MOST_MISSED: u64 = 100_000;
 
+/// The shortest period that a configuration may ask for.
+pub const SHORTEST_PERIOD: Duration = Duration::from_millis(100);
+
 /// The smallest step of a cron expression.
 const CRON_STEP: Duration = Duration::from_mins(1);
 

@@ -57,7 +57,7 @@ pub(super) fn next_opening(windows: &[Window], zone: &TimeZone, from: Timestamp)
     let begins = (-1..=DAYS).filter_map(|ahead| today.checked_add(ahead.days()).ok()).flat_map(|day| {
         windows.iter().flat_map(move |window| {
             let begin = zone.to_ambiguous_timestamp(day.to_datetime(window.from));
-            [begin.clone().earlier().ok(), begin.later().ok()]
+            [begin.earlier().ok(), begin.later().ok()]
         })
     });
     // A window that begins in an hour that spring leaves out opens when the clock jumps.
