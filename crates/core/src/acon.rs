@@ -5,18 +5,21 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use crate::domain::Domain;
+use crate::schedule::SHORTEST_PERIOD;
 use crate::secret::SecretRef;
 use crate::table_name::locate;
+use crate::time_span;
 
 mod kafka;
 mod keys;
 
 pub use kafka::{Isolation, KafkaProduct};
-pub use keys::{Effect, KEYS, KeyDoc, PRODUCT_KEYS};
+pub use keys::{Effect, KEYS, KeyDoc, PRODUCT_KEYS, nearest_key};
 
 /// Kinds of upstreams that the original knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,6 +86,10 @@ pub struct Acon {
     pub domain: Domain,
     /// Token for that workspace.
     pub token: SecretRef,
+    /// `poll_interval`: the period of `heartbeat run`, if the ACON has one.
+    pub poll_interval: Option<Duration>,
+    /// `pass_news`: whether a run gets what is new as job parameters.
+    pub pass_news: bool,
 }
 
 /// What is needed to look at a source.
@@ -198,10 +205,30 @@ impl Report {
             }
         }
     }
+
+    /// True or false; absent and null are none.
+    pub(crate) fn optional_bool(
+        &mut self,
+        map: &Map<String, Value>,
+        prefix: &str,
+        key: &str,
+    ) -> Option<bool> {
+        match map.get(key) {
+            None | Some(Value::Null) => None,
+            Some(Value::Bool(value)) => Some(*value),
+            Some(other) => {
+                self.error(
+                    format!("{prefix}{key}"),
+                    format!("must be true or false, not {}", kind_of(other)),
+                );
+                None
+            }
+        }
+    }
 }
 
 /// Names the type of a value for a message, never the value: it could be a secret.
-pub(crate) fn kind_of(value: &Value) -> &'static str {
+pub fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "true or false",
@@ -223,6 +250,8 @@ fn read(map: &Map<String, Value>, report: &mut Report) -> Option<Acon> {
         Domain::parse(&text).map_err(|problem| report.error("domain", problem.to_string())).ok()
     });
     let token = read_token(map, report);
+    let poll_interval = read_poll_interval(map, report);
+    let pass_news = report.optional_bool(map, "", "pass_news").unwrap_or_default();
     let source = match kind {
         Some(SourceKind::Kafka) => kafka::read(map, report).map(SourceConfig::Kafka),
         Some(SourceKind::TriggerFile) => read_trigger_base(map, report),
@@ -251,6 +280,8 @@ fn read(map: &Map<String, Value>, report: &mut Report) -> Option<Acon> {
         sensor_table: sensor_table?,
         domain: domain?,
         token: token?,
+        poll_interval,
+        pass_news,
     })
 }
 
@@ -307,6 +338,18 @@ fn read_token(map: &Map<String, Value>, report: &mut Report) -> Option<SecretRef
         Ok(reference) => return Some(reference),
     }
     None
+}
+
+fn read_poll_interval(map: &Map<String, Value>, report: &mut Report) -> Option<Duration> {
+    let text = report.optional_text(map, "", "poll_interval")?;
+    let period = time_span::parse(&text).filter(|period| *period >= SHORTEST_PERIOD);
+    if period.is_none() {
+        report.error(
+            "poll_interval",
+            format!("`{text}` is not a period of at least 100ms; write `1s` or `5m`"),
+        );
+    }
+    period
 }
 
 fn read_trigger_base(map: &Map<String, Value>, report: &mut Report) -> Option<SourceConfig> {

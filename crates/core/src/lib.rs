@@ -18,6 +18,7 @@ pub mod news;
 pub mod position;
 pub mod project;
 pub mod row;
+pub mod schedule;
 pub mod secret;
 pub mod sensor;
 pub mod source;
@@ -25,6 +26,7 @@ pub mod state;
 pub mod steer;
 pub mod table;
 pub mod table_name;
+pub mod time_span;
 
 #[cfg(test)]
 mod fixtures;

@@ -51,7 +51,8 @@ impl Jobs for Workspaces {
             Ok(client) => client,
             Err(why) => return StartOutcome::Refused(why),
         };
-        let call = RunNow { job_id: job.to_string(), idempotency_token: token.to_owned() };
+        let call =
+            RunNow { job_id: job.to_string(), idempotency_token: token.to_owned(), job_parameters: None };
         match client.run_now(&call).await {
             Ok(RunId(run_id)) => {
                 tracing::info!(%job, run_id, "job started");

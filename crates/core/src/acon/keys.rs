@@ -35,7 +35,7 @@ const fn without_effect(name: &'static str, doc: &'static str) -> KeyDoc {
 }
 
 /// All keys of an ACON.
-pub const KEYS: [KeyDoc; 17] = [
+pub const KEYS: [KeyDoc; 18] = [
     used(
         "sensor_source",
         "all",
@@ -80,7 +80,12 @@ pub const KEYS: [KeyDoc; 17] = [
     used(
         "poll_interval",
         "",
-        "Ours; the original ignores it. Period of `heartbeat run`, such as `1s`; checked here, used by the daemon only.",
+        "Ours; the original ignores it. Period of `heartbeat run`, at least `100ms`: `1s` for kafka and `5s` for trigger_file when it is not given. `heartbeat.yaml` can set another.",
+    ),
+    used(
+        "pass_news",
+        "",
+        "Ours; the original ignores it. `true`: a run gets what is new as job parameters. Default `false`.",
     ),
     without_effect(
         "kafka_secret_scope",
@@ -125,10 +130,9 @@ pub(super) fn check_unknown(map: &Map<String, Value>, prefix: &str, known: &[Key
         if known.iter().any(|doc| doc.name == key) {
             continue;
         }
-        let nearest = known.iter().map(|doc| (distance(doc.name, key), doc.name)).min();
-        let hint = match nearest {
-            Some((steps, name)) if steps <= 3 => format!("; did you mean `{name}`?"),
-            _ => String::new(),
+        let hint = match nearest_key(key, known.iter().map(|doc| doc.name)) {
+            Some(name) => format!("; did you mean `{name}`?"),
+            None => String::new(),
         };
         report.warn(format!("{prefix}{key}"), format!("unknown key, ignored{hint}"));
     }
@@ -145,11 +149,12 @@ pub(super) fn check_without_effect(map: &Map<String, Value>, report: &mut Report
     for key in ["kafka_secret_scope", "base_checkpoint_location", "jdbc_db_table"] {
         report.optional_text(map, "", key);
     }
-    if let Some(text) = report.optional_text(map, "", "poll_interval")
-        && !text.parse::<jiff::SignedDuration>().is_ok_and(|period| period.is_positive())
-    {
-        report.error("poll_interval", format!("`{text}` is not a period; write `1s` or `5m`"));
-    }
+}
+
+/// The known key that a misspelt one is nearest to, if it is near to any.
+pub fn nearest_key<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let nearest = known.map(|name| (distance(name, key), name)).min();
+    nearest.filter(|(steps, _)| *steps <= 3).map(|(_, name)| name)
 }
 
 /// Levenshtein distance, for hints on keys of a few dozen bytes.

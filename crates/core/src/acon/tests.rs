@@ -64,6 +64,22 @@ fn every_mistake_is_reported_at_once_with_its_path() {
 }
 
 #[test]
+fn keys_of_the_daemon_are_read() {
+    let mut document = seed_kafka();
+    let acon = Acon::from_value(&document).result.unwrap();
+    assert_eq!((acon.poll_interval, acon.pass_news), (None, false));
+    document["poll_interval"] = json!("2s");
+    document["pass_news"] = json!(true);
+    let acon = Acon::from_value(&document).result.unwrap();
+    assert_eq!((acon.poll_interval, acon.pass_news), (Some(Duration::from_secs(2)), true));
+    document["poll_interval"] = json!("1ms");
+    document["pass_news"] = json!("yes");
+    let found = problems(&document);
+    assert!(found[0].starts_with("poll_interval: `1ms` is not a period"), "{found:?}");
+    assert_eq!(found[1], "pass_news: must be true or false, not a text");
+}
+
+#[test]
 fn unknown_key_is_a_warning_with_the_nearest_name() {
     let mut document = seed_kafka();
     document["tokn"] = json!("x");

@@ -208,6 +208,12 @@ pub(super) fn run_is_missing(answer: &Answer) -> bool {
         && (code == Some("RESOURCE_DOES_NOT_EXIST") || code == Some("INVALID_PARAMETER_VALUE") && says_so)
 }
 
+/// Whether the workspace says that it has no such version of the API (databricks-sdk-py#922).
+pub(super) fn is_not_served(answer: &Answer) -> bool {
+    let code = answer.error_code.as_deref();
+    answer.status == 404 && (code == Some("ENDPOINT_NOT_FOUND") || answer.message.starts_with("Bad Target"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,6 +243,22 @@ mod tests {
         #[case] expected: Refusal,
     ) {
         assert_eq!(Refusal::of(&answer(status, shape, code, message)), expected);
+    }
+
+    #[rstest]
+    #[case(404, Shape::Text, "", "Bad Target: /api/2.2/jobs/runs/get", true)]
+    #[case(404, Shape::Json, "ENDPOINT_NOT_FOUND", "No API found for 'GET /jobs/runs/get'", true)]
+    #[case(404, Shape::Json, "RESOURCE_DOES_NOT_EXIST", "", false)]
+    #[case(404, Shape::Html, "", "Not Found", false)]
+    #[case(400, Shape::Json, "ENDPOINT_NOT_FOUND", "", false)]
+    fn an_older_workspace_is_known_by_its_answer(
+        #[case] status: u16,
+        #[case] shape: Shape,
+        #[case] code: &str,
+        #[case] message: &str,
+        #[case] older: bool,
+    ) {
+        assert_eq!(is_not_served(&answer(status, shape, code, message)), older);
     }
 
     #[rstest]

@@ -4,10 +4,24 @@
 //! asked first; where it can't tell, `state` is. All enums are open: what neither form explains counts as still
 //! running, because "done" can't be taken back.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
 use jiff::Timestamp;
 
 use super::wire::{RunBody, StateBody, StatusBody};
-use std::fmt;
+
+/// A start as decided: nothing is left to choose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunNow {
+    /// The job as the row names it; sent as text, as it stands.
+    pub job_id: String,
+    /// At most 64 characters. One token, one run.
+    pub idempotency_token: String,
+    /// Job parameters, sent instead of the original's `notebook_params` (a start can't have both), with the original's
+    /// `msg` among them unless they have their own. `None`: the start is the original's.
+    pub job_parameters: Option<BTreeMap<String, String>>,
+}
 
 /// Id of a run: a 64-bit integer, 15 digits and more in the wild.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

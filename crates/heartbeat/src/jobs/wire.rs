@@ -3,20 +3,44 @@
 //! Ids are 64-bit integers that the API writes as numbers and accepts as numbers or strings; they are never
 //! read as floats. Unknown fields are ignored, missing ones are `None`: the caller judges.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// The one notebook parameter that the original sends with every start.
-#[derive(Debug, Serialize)]
-pub(super) struct NotebookParams {
-    pub(super) msg: &'static str,
-}
+use super::run::RunNow;
+
+/// What the original says with every start, as the parameter `msg`.
+const MESSAGE: &str = "triggered via heartbeat sensor";
 
 /// Body of `POST /api/2.1/jobs/run-now`. Field order and types are those of the original sensor.
 #[derive(Debug, Serialize)]
 pub(super) struct RunNowBody<'a> {
-    pub(super) job_id: &'a str,
-    pub(super) notebook_params: NotebookParams,
-    pub(super) idempotency_token: &'a str,
+    job_id: &'a str,
+    #[serde(flatten)]
+    parameters: Parameters<'a>,
+    idempotency_token: &'a str,
+}
+
+/// Either, never both: the API refuses that.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Parameters<'a> {
+    NotebookParams(BTreeMap<&'a str, &'a str>),
+    JobParameters(BTreeMap<&'a str, &'a str>),
+}
+
+impl<'a> RunNowBody<'a> {
+    pub(super) fn new(call: &'a RunNow) -> Self {
+        let mut parameters = BTreeMap::from([("msg", MESSAGE)]);
+        let parameters = match &call.job_parameters {
+            None => Parameters::NotebookParams(parameters),
+            Some(own) => {
+                parameters.extend(own.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+                Parameters::JobParameters(parameters)
+            }
+        };
+        Self { job_id: &call.job_id, parameters, idempotency_token: &call.idempotency_token }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -93,16 +117,27 @@ fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<S
 mod tests {
     use super::*;
 
+    fn body(job_parameters: Option<BTreeMap<String, String>>) -> String {
+        let call = RunNow { job_id: "0042".to_owned(), idempotency_token: "ab".to_owned(), job_parameters };
+        serde_json::to_string(&RunNowBody::new(&call)).unwrap()
+    }
+
     #[test]
     fn the_start_is_byte_for_byte_the_originals_plus_the_token() {
-        let body = RunNowBody {
-            job_id: "0042",
-            notebook_params: NotebookParams { msg: "triggered via heartbeat sensor" },
-            idempotency_token: "ab",
-        };
         assert_eq!(
-            serde_json::to_string(&body).unwrap(),
+            body(None),
             r#"{"job_id":"0042","notebook_params":{"msg":"triggered via heartbeat sensor"},"idempotency_token":"ab"}"#
+        );
+    }
+
+    #[test]
+    fn job_parameters_replace_notebook_params_and_take_the_message_with_them() {
+        assert_eq!(
+            body(Some(BTreeMap::from([("day".to_owned(), "2026-11-21".to_owned())]))),
+            r#"{"job_id":"0042","job_parameters":{"day":"2026-11-21","msg":"triggered via heartbeat sensor"},"idempotency_token":"ab"}"#
+        );
+        assert!(
+            body(Some(BTreeMap::from([("msg".to_owned(), "own".to_owned())]))).contains(r#"{"msg":"own"}"#)
         );
     }
 

@@ -34,7 +34,7 @@ async fn stand_in(jobs: &str) -> StandInHandle {
 }
 
 fn start(job_id: &str, token: &str) -> RunNow {
-    RunNow { job_id: job_id.to_owned(), idempotency_token: token.to_owned() }
+    RunNow { job_id: job_id.to_owned(), idempotency_token: token.to_owned(), job_parameters: None }
 }
 
 fn status(code: u16, body: Option<Value>, retry_after: Option<&str>) -> FaultKind {
@@ -281,6 +281,36 @@ async fn lists_follow_all_pages_and_filters() {
     assert_eq!(ids(RunFilter { phase: RunPhase::Completed, ..job("2") }).await, []);
     let later = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
     assert_eq!(ids(RunFilter { start_time_from: Some(later), ..RunFilter::default() }).await, []);
+    stand_in.stop().await;
+}
+
+#[tokio::test]
+async fn one_sweep_finds_every_active_run_and_says_what_it_cost() {
+    let stand_in = stand_in("jobs: {1: {duration: 1h, max_concurrent_runs: 100}, 2: {}}").await;
+    let client = client(&stand_in, Settings { starts_per_second: 100.try_into().unwrap(), ..patient() });
+    assert_eq!(client.active_runs().await.unwrap().pages, 1);
+    let mut started = Vec::new();
+    for n in 0..60 {
+        started.push(client.run_now(&start("1", &n.to_string())).await.unwrap());
+    }
+    client.run_now(&start("2", "over")).await.unwrap();
+    assert!(stand_in.finish(started.pop().unwrap().0, RunResult::Failed));
+    let active = client.active_runs().await.unwrap();
+    let mut seen: Vec<_> = active.runs.iter().map(|run| run.run_id).collect();
+    seen.sort_unstable();
+    assert_eq!((seen, active.pages), (started, 3));
+    stand_in.stop().await;
+}
+
+#[tokio::test]
+async fn job_parameters_take_the_place_of_notebook_params() {
+    let stand_in = stand_in("{}").await;
+    let own = [("day".to_owned(), "2026-11-21".to_owned())].into();
+    let call = RunNow { job_parameters: Some(own), ..start("7", "t") };
+    client(&stand_in, patient()).run_now(&call).await.unwrap();
+    let sent = stand_in.run_now_calls()[0].json().unwrap();
+    let parameters = json!({"day": "2026-11-21", "msg": "triggered via heartbeat sensor"});
+    assert_eq!((&sent["job_parameters"], &sent["notebook_params"]), (&parameters, &Value::Null));
     stand_in.stop().await;
 }
 
