@@ -11,7 +11,7 @@ use crate::detect::{adopt_foreign_news, put, sensor_row};
 use crate::domain::Domain;
 use crate::ids::JobId;
 use crate::row::{ACQUIRED_NEW_DATA, PROCESSED_NEW_DATA, SensorRow};
-use crate::sensor::{RowProblem, Sensor, Status, View};
+use crate::sensor::{RowProblem, Sensor, View};
 use crate::state::{Claim, ClaimState, FORMAT, SensorState};
 use crate::table::Changes;
 

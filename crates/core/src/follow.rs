@@ -90,7 +90,8 @@ pub fn tell(view: &View, told: &BTreeMap<String, Told>, now: Timestamp) -> Chang
     });
     for Followed { job, token, .. } in followed(view) {
         let Some(claim) = view.open_claim(&job).filter(|claim| claim.token == token) else { continue };
-        let Some(done @ ClaimState::Done { .. }) = told.get(&token).and_then(|told| verdict(claim, told)) else {
+        let Some(done @ ClaimState::Done { .. }) = told.get(&token).and_then(|told| verdict(claim, told))
+        else {
             continue;
         };
         let finished = finish(view, &job, &token, &done, None, now);

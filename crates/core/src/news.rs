@@ -31,12 +31,12 @@ pub struct RowNews {
 
 /// The manifests of a claim's rows that are stored beside the table, by digest.
 pub fn digests<'v>(view: &'v View, claim: &'v Claim) -> impl Iterator<Item = &'v str> {
-    view.sensors.iter().filter(|sensor| claim.rows.contains_key(sensor.row_id.as_str())).filter_map(|sensor| {
-        match sensor.state.manifest.as_ref()? {
+    view.sensors.iter().filter(|sensor| claim.rows.contains_key(sensor.row_id.as_str())).filter_map(
+        |sensor| match sensor.state.manifest.as_ref()? {
             StoredManifest::Sha256(digest) => Some(digest.as_str()),
             StoredManifest::Offsets(_) | StoredManifest::Files(_) => None,
-        }
-    })
+        },
+    )
 }
 
 /// What the run of a claim accounts for, row by row; `fetched` are manifests by digest.
@@ -63,7 +63,9 @@ pub fn parameter(rows: &[RowNews]) -> String {
     let mut lengths: Vec<usize> = parts.iter().map(|part| part.to_string().len()).collect();
     let frame = document(&[]).len() + parts.len();
     while frame + lengths.iter().sum::<usize>() > MOST_BYTES {
-        let Some(longest) = (0..parts.len()).filter(|index| parts[*index]["omitted"].is_null()).max_by_key(|index| lengths[*index])
+        let Some(longest) = (0..parts.len())
+            .filter(|index| parts[*index]["omitted"].is_null())
+            .max_by_key(|index| lengths[*index])
         else {
             break;
         };
@@ -71,7 +73,11 @@ pub fn parameter(rows: &[RowNews]) -> String {
         lengths[longest] = parts[longest].to_string().len();
     }
     let text = document(&parts);
-    if text.len() <= MOST_BYTES { text } else { json!({"format": FORMAT, "rows": rows.len(), "omitted": true}).to_string() }
+    if text.len() <= MOST_BYTES {
+        text
+    } else {
+        json!({"format": FORMAT, "rows": rows.len(), "omitted": true}).to_string()
+    }
 }
 
 /// The whole of it, for the journal.
@@ -105,7 +111,8 @@ mod tests {
     use crate::position::{NewFile, OffsetRange};
 
     fn files(id: &str, count: usize) -> RowNews {
-        let file = |index| NewFile { path: format!("{id}_{index:06}.txt"), size: 7, etag: None, modified: None };
+        let file =
+            |index| NewFile { path: format!("{id}_{index:06}.txt"), size: 7, etag: None, modified: None };
         RowNews {
             sensor_source: "trigger_file".into(),
             sensor_id: id.into(),

@@ -490,7 +490,10 @@ mod tests {
         let view = View::new(rows.to_vec(), vec![]);
         assert_eq!((view.duplicates.as_slice(), view.sensors[0].problem.clone()), ([1].as_slice(), None));
         let rows = [row("trigger_file", "p: x", "7"), row("kafka", "p: x", "7")];
-        assert!(matches!(View::new(rows.to_vec(), vec![]).sensors[0].problem, Some(RowProblem::Collision { .. })));
+        assert!(matches!(
+            View::new(rows.to_vec(), vec![]).sensors[0].problem,
+            Some(RowProblem::Collision { .. })
+        ));
     }
 
     #[test]

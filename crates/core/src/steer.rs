@@ -36,7 +36,11 @@ impl JobState {
 }
 
 /// The rows that are meant, by index, and what changes in them.
-pub fn set_job_state(rows: &[ControlRow], which: &Rows, state: JobState) -> (Vec<usize>, Changes<ControlRow>) {
+pub fn set_job_state(
+    rows: &[ControlRow],
+    which: &Rows,
+    state: JobState,
+) -> (Vec<usize>, Changes<ControlRow>) {
     let is_meant = |row: &ControlRow| {
         let job = row.trigger_job_id.as_deref().and_then(|text| JobId::parse(text).ok());
         which.job.as_ref().is_none_or(|wanted| job.as_ref() == Some(wanted))
@@ -91,11 +95,7 @@ pub enum Force {
 }
 
 /// Releases the open claim of a job, so that the next pass claims its news with the next attempt.
-pub fn retrigger(
-    view: &View,
-    job: &JobId,
-    force: Force,
-) -> Result<Changes<SensorRow>, NotRetriggered> {
+pub fn retrigger(view: &View, job: &JobId, force: Force) -> Result<Changes<SensorRow>, NotRetriggered> {
     let Some(claim) = view.open_claim(job) else {
         return Err(match view.of_job(job).next() {
             Some(_) => NotRetriggered::NothingClaimed(job.clone()),

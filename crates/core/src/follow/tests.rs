@@ -128,7 +128,11 @@ fn later_success_is_by_the_workspaces_clock() {
     let runs = [run(10, RunState::Succeeded, 99), failed.clone(), run(12, RunState::Succeeded, 101)];
     assert_eq!(later_success(&runs, 11, at(500)), Some(12), "the claim's clock does not matter");
     assert_eq!(later_success(&runs[..2], 11, at(0)), None);
-    assert_eq!(later_success(&[runs[0].clone(), runs[2].clone()], 11, at(100)), Some(12), "the failed one is gone");
+    assert_eq!(
+        later_success(&[runs[0].clone(), runs[2].clone()], 11, at(100)),
+        Some(12),
+        "the failed one is gone"
+    );
     let not_yet = [failed, run(12, RunState::Active, 101)];
     assert_eq!(later_success(&not_yet, 11, at(0)), None);
 }

@@ -18,6 +18,10 @@ impl<R: DeltaRecord + Record> Table<R> for Anew<R> {
         self.0.anew().load().await
     }
 
+    async fn is_current(&self, version: u64, backing: &Backing) -> Result<bool, Error> {
+        self.0.anew().is_current(version, backing).await
+    }
+
     async fn commit(
         &self,
         base: Snapshot<R, Backing>,

@@ -15,6 +15,7 @@ mod trigger_file;
 mod validate;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -31,6 +32,7 @@ use self::args::{Command, Global, TriggerFile};
 use self::output::Printer;
 use crate::engine::Engine;
 use crate::paths;
+use crate::scribe::Scribe;
 
 /// An engine over Delta tables.
 pub(crate) type DeltaEngine = Engine<DeltaTable<ControlRow>, DeltaTable<SensorRow>, DeltaBlobs>;
@@ -121,7 +123,8 @@ impl Session {
     /// An engine over the tables at two locations.
     pub(crate) fn engine(control: &str, sensor: &str) -> Result<DeltaEngine> {
         let (control, sensor) = (table_url(control)?, table_url(sensor)?);
-        Ok(Engine::new(DeltaTable::new(&control)?, DeltaTable::new(&sensor)?, DeltaBlobs::new(&sensor)?))
+        let (blobs, scribe) = (DeltaBlobs::new(&sensor)?, Arc::new(Scribe::new("heartbeat")));
+        Ok(Engine::new(DeltaTable::new(&control)?, DeltaTable::new(&sensor)?, blobs, scribe))
     }
 
     /// A spinner on stderr while something takes long; nothing when stderr is no terminal, or with --quiet.

@@ -54,7 +54,11 @@ struct ReasonedRow<'a> {
 }
 
 /// The reason of every control row, in their order.
-pub(super) fn reasons(control: &Arc<Vec<ControlRow>>, sensor: Option<Vec<SensorRow>>, now: Timestamp) -> Vec<String> {
+pub(super) fn reasons(
+    control: &Arc<Vec<ControlRow>>,
+    sensor: Option<Vec<SensorRow>>,
+    now: Timestamp,
+) -> Vec<String> {
     let claims_known = sensor.is_some();
     let view = View::new(Arc::clone(control), sensor.unwrap_or_default());
     let by_job = job_reasons(decide(&view, &Selection::All, &Holds::default(), now), claims_known);

@@ -249,7 +249,9 @@ where
                 known.insert(digest.clone(), position.clone());
             });
         }
-        position.map(|position| since_position(kind, position)).map_err(|cause| format!("its stored position {digest} is damaged: {cause}; {mend}"))
+        position
+            .map(|position| since_position(kind, position))
+            .map_err(|cause| format!("its stored position {digest} is damaged: {cause}; {mend}"))
     }
 
     fn fetched<T>(&self, with: impl FnOnce(&mut HashMap<String, Position>) -> T) -> T {

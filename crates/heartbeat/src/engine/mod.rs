@@ -147,7 +147,8 @@ where
                 .map_err(store("control"))?,
             None => false,
         };
-        let control = if known_control { None } else { Some(self.control.load().await.map_err(store("control"))?) };
+        let control =
+            if known_control { None } else { Some(self.control.load().await.map_err(store("control"))?) };
         let known_sensor = match &known {
             Some(known) => self
                 .sensor
@@ -156,7 +157,8 @@ where
                 .map_err(store("sensor"))?,
             None => false,
         };
-        let sensor = if known_sensor { None } else { Some(self.sensor.load().await.map_err(store("sensor"))?) };
+        let sensor =
+            if known_sensor { None } else { Some(self.sensor.load().await.map_err(store("sensor"))?) };
         match (known, control, sensor) {
             (Some(known), control, sensor) => Ok(known.renewed(control, sensor)),
             (None, Some(control), Some(sensor)) => Ok(Loaded::new(control, sensor)),
@@ -176,7 +178,8 @@ where
             return Ok(Some(loaded));
         }
         let (control, rest) = loaded.take_control();
-        let control = snapshot::commit(&self.control, control, changes, step).await.map_err(store("control"))?;
+        let control =
+            snapshot::commit(&self.control, control, changes, step).await.map_err(store("control"))?;
         Ok(control.map(|control| rest.with_control(control)))
     }
 

@@ -40,7 +40,8 @@ impl<C: Table<ControlRow>, S: Table<SensorRow>, B> Engine<C, S, B> {
                     })
                 })
                 .collect();
-            let message = format!("to be started for news of {} row(s), attempt {}", rows.len(), claim.attempt);
+            let message =
+                format!("to be started for news of {} row(s), attempt {}", rows.len(), claim.attempt);
             let detail = serde_json::json!({"token": claim.token, "domain": claim.domain, "rows": rows});
             let about = About { job: Some(job), ..About::default() };
             self.scribe.note(at, Event::Claimed, about, message, Some(detail.to_string()));
@@ -49,7 +50,8 @@ impl<C: Table<ControlRow>, S: Table<SensorRow>, B> Engine<C, S, B> {
 
     pub(super) fn note_outcome(&self, call: &Call, outcome: &StartOutcome, at: Timestamp) {
         let about = About { job: Some(&call.job), ..About::default() };
-        let detail = Some(serde_json::json!({"token": call.token(), "domain": call.claim.domain}).to_string());
+        let detail =
+            Some(serde_json::json!({"token": call.token(), "domain": call.claim.domain}).to_string());
         match outcome {
             StartOutcome::Accepted(run_id) => {
                 let about = About { run_id: Some(*run_id), ..about };

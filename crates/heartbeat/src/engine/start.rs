@@ -132,8 +132,7 @@ where
 
     async fn call_of(&self, view: &View, job: JobId, claim: Claim, origin: Origin) -> Call {
         let detected = view.of_job(&job).filter(|sensor| claim.rows.contains_key(sensor.row_id.as_str()));
-        let detected_at =
-            detected.filter_map(|row| view.sensor[row.sensor?].status_change_timestamp).max();
+        let detected_at = detected.filter_map(|row| view.sensor[row.sensor?].status_change_timestamp).max();
         let news = if claim.pass_news { Some(self.news_of(view, &claim).await) } else { None };
         Call { job, detected_at, claim, origin, news }
     }

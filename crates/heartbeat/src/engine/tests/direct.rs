@@ -40,7 +40,8 @@ async fn check(world: &World) -> CheckReport {
 }
 
 async fn trigger(world: &World) -> TriggerReport {
-    let (port, domain) = (Port(world), |_| Workplace { domain: Domain::parse("dbc").unwrap(), pass_news: false });
+    let (port, domain) =
+        (Port(world), |_| Workplace { domain: Domain::parse("dbc").unwrap(), pass_news: false });
     world.engine().trigger(&port, &Selection::All, &domain, &port).await.unwrap()
 }
 

@@ -115,7 +115,8 @@ fn answer(world: &World, ask: &Ask) -> Result<Finding, SourceError> {
                 _ => std::collections::BTreeSet::default(),
             };
             let new = arrived.iter().filter(|path| !known.contains(*path));
-            let files = new.map(|path| NewFile { path: path.clone(), size: 7, etag: None, modified: None }).collect();
+            let files =
+                new.map(|path| NewFile { path: path.clone(), size: 7, etag: None, modified: None }).collect();
             (Position::Files(position), Manifest::Files(files))
         }
         Asset::Topic { .. } => {

@@ -156,7 +156,8 @@ impl Workspace {
         let run_id = 1000 + self.runs.len() as i64;
         self.tokens.insert(token.to_owned(), run_id);
         self.started.push((token.to_owned(), run_id));
-        self.runs.push((job.clone(), Run { run_id, started: Some(now), state: RunState::Active, page: None }));
+        self.runs
+            .push((job.clone(), Run { run_id, started: Some(now), state: RunState::Active, page: None }));
         run_id
     }
 
