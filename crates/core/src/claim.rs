@@ -142,18 +142,27 @@ pub(crate) fn change_claims(view: &View, next: impl Fn(&Claim) -> Option<ClaimSt
             continue;
         }
         let mut row = sensor_row(view, sensor);
-        moved_on(&sensor.state, claim, next).store(&mut row);
+        move_on(&mut row, &sensor.state, claim, next);
         put(&mut changes, sensor, row);
     }
     for orphan in &view.orphans {
         let Some(claim) = &orphan.state.claim else { continue };
         if let Some(next) = next(claim).filter(|next| *next != claim.state) {
             let mut row = view.sensor[orphan.sensor].clone();
-            moved_on(&orphan.state, claim, next).store(&mut row);
+            move_on(&mut row, &orphan.state, claim, next);
             changes.update.push((orphan.sensor, row));
         }
     }
     changes
+}
+
+fn move_on(row: &mut SensorRow, state: &SensorState, claim: &Claim, next: ClaimState) {
+    let is_released = matches!(next, ClaimState::Released { .. });
+    moved_on(state, claim, next).store(row);
+    // Whoever has marked the row beside the open claim meant its run, which does not count.
+    if is_released && state.has_news() {
+        row.status = Some(ACQUIRED_NEW_DATA.to_owned());
+    }
 }
 
 fn moved_on(state: &SensorState, claim: &Claim, next: ClaimState) -> SensorState {
@@ -189,7 +198,9 @@ pub fn complete(
         return (Completion::DoneBefore, Changes::default());
     }
     if let Some(claim) = view.open_claim(job) {
-        let done = ClaimState::Done { run_id: claim.run_id().or(run_id) };
+        let did_not_succeed = matches!(claim.state, ClaimState::Failed { .. });
+        let by = if did_not_succeed { run_id.or(claim.run_id()) } else { claim.run_id().or(run_id) };
+        let done = ClaimState::Done { run_id: by };
         return (Completion::Claimed, finish(view, job, &claim.token, &done, run_id, now));
     }
     // A run that names itself may be that of another pass, which posted the token that was refused here and died
@@ -253,6 +264,7 @@ pub fn finish(
         // Whatever is wrong with the control row since, its claim must close: the state was read to get here.
         put_processed(view, sensor, &state, now, &mut changes);
     }
+    keep_unclaimed(view, job, token, &mut changes);
     for orphan in view.orphans_of(job) {
         let Some(claim) = orphan.state.claim.as_ref().filter(|claim| claim.token == token) else { continue };
         let stored = &view.sensor[orphan.sensor];
@@ -269,6 +281,30 @@ pub fn finish(
         changes.update.push((orphan.sensor, row));
     }
     changes
+}
+
+/// Rows of the job with news that the claim `token` does not cover, and that somebody else has marked as processed beside
+/// it: the run that was meant is the claimed one, and their news stays.
+pub(crate) fn keep_unclaimed(view: &View, job: &JobId, token: &str, changes: &mut Changes<SensorRow>) {
+    let mut written = HashSet::new();
+    for sensor in view.of_job(job) {
+        let claimed = sensor.state.claim.as_ref().is_some_and(|claim| claim.token == token);
+        if claimed || !sensor.state.has_news() || !view.is_marked(sensor) || !written.insert(&sensor.row_id) {
+            continue;
+        }
+        let mut row = sensor_row(view, sensor);
+        row.status = Some(ACQUIRED_NEW_DATA.to_owned());
+        put(changes, sensor, row);
+    }
+    for orphan in view.orphans_of(job) {
+        let stored = &view.sensor[orphan.sensor];
+        let claimed = orphan.state.claim.as_ref().is_some_and(|claim| claim.token == token);
+        let is_marked = stored.status.as_deref() == Some(PROCESSED_NEW_DATA);
+        if !claimed && orphan.state.has_news() && is_marked {
+            let row = SensorRow { status: Some(ACQUIRED_NEW_DATA.to_owned()), ..stored.clone() };
+            changes.update.push((orphan.sensor, row));
+        }
+    }
 }
 
 fn account_for_all(view: &View, job: &JobId, run_id: Option<i64>, now: Timestamp) -> Changes<SensorRow> {

@@ -14,11 +14,18 @@ use jiff::{SignedDuration, Timestamp};
 use crate::acon::SourceKind;
 use crate::ids::JobId;
 use crate::sensor::{Dependency, RowProblem, Sensor, Status, View};
-use crate::state::{Claim, ClaimState, SensorState};
+use crate::state::{Claim, ClaimState, Release, SensorState};
 
 /// How long a token is trusted to find its run again. The documentation names no life for a token; after this
 /// the run is looked for in runs/list before anything is posted.
 pub const TOKEN_LIFE: SignedDuration = SignedDuration::from_hours(1);
+
+/// How long the next attempt waits after a run that never ran, by the attempt that did not: the job is at its limit of
+/// concurrent runs, and asking at every pass would only fill its list of runs.
+pub fn wait_after_skip(attempt: u32) -> SignedDuration {
+    let doubled = SignedDuration::from_secs(15 << attempt.saturating_sub(1).min(5));
+    doubled.min(SignedDuration::from_mins(5))
+}
 
 /// True when the token of a claim may have been forgotten; also when the clock has gone back far, so that the claim's
 /// age is not known.
@@ -211,6 +218,9 @@ fn judge(view: &View, job: &JobId, selection: &Selection, now: Timestamp) -> Ver
             sensor_id: anchor.id.clone(),
         });
     }
+    if let Some(at) = waits_after_skip(&rows, now) {
+        return Verdict::Wait(WaitReason::NotBefore { at });
+    }
     let refused = refused_claim(&rows);
     let covered = refused.map_or_else(|| covered_rows(&rows), |claim| claim.rows.clone());
     let attempt = attempt(&rows, &covered);
@@ -223,6 +233,20 @@ fn judge(view: &View, job: &JobId, selection: &Selection, now: Timestamp) -> Ver
         rows: covered,
         attempt,
     })
+}
+
+/// Until when the job waits after a run of it that never ran. A time that lies further ahead than any wait is that of
+/// a clock that has gone back since.
+fn waits_after_skip(rows: &[&Sensor], now: Timestamp) -> Option<Timestamp> {
+    let claims = rows.iter().filter_map(|row| row.state.claim.as_ref());
+    let waits = claims.filter_map(|claim| match &claim.state {
+        ClaimState::Released { why: Release::Skipped { at, .. }, .. } => {
+            let wait = wait_after_skip(claim.attempt);
+            at.checked_add(wait).ok().filter(|until| now < *until && until.duration_since(now) <= wait)
+        }
+        _ => None,
+    });
+    waits.max()
 }
 
 fn is_candidate(row: &Sensor) -> bool {
@@ -348,7 +372,9 @@ impl fmt::Display for WaitReason {
                  retrigger`"
             ),
             Self::Starting => f.write_str("the call that starts it is on its way"),
-            Self::NotBefore { at } => write!(f, "the last start did not succeed; tried again at {at:.0}"),
+            Self::NotBefore { at } => {
+                write!(f, "its last start did not lead to a run; the next is made at {at:.0}")
+            }
             Self::RunningElsewhere => {
                 f.write_str("in progress, not started by heartbeat: waits for its completion")
             }

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::claim::{change_claims, finish};
+use crate::claim::{change_claims, finish, keep_unclaimed};
 use crate::domain::Domain;
 use crate::ids::JobId;
 use crate::jobs::{Run, RunState};
@@ -85,12 +85,13 @@ pub fn later_success(runs: &[Run], failed: i64, claimed_at: Timestamp) -> Option
 /// What the answers, by token, change. Claims that somebody else has moved on meanwhile stay as they are.
 pub fn tell(view: &View, told: &BTreeMap<String, Told>, now: Timestamp) -> Changes<SensorRow> {
     let mut changes = change_claims(view, |claim| {
-        let next = verdict(claim, told.get(&claim.token)?)?;
+        let next = verdict(claim, told.get(&claim.token)?, now)?;
         (!matches!(next, ClaimState::Done { .. })).then_some(next)
     });
     for Followed { job, token, .. } in followed(view) {
         let Some(claim) = view.open_claim(&job).filter(|claim| claim.token == token) else { continue };
-        let Some(done @ ClaimState::Done { .. }) = told.get(&token).and_then(|told| verdict(claim, told))
+        let Some(done @ ClaimState::Done { .. }) =
+            told.get(&token).and_then(|told| verdict(claim, told, now))
         else {
             continue;
         };
@@ -102,7 +103,7 @@ pub fn tell(view: &View, told: &BTreeMap<String, Told>, now: Timestamp) -> Chang
 }
 
 /// The state that a claim goes into, if into another one.
-fn verdict(claim: &Claim, told: &Told) -> Option<ClaimState> {
+fn verdict(claim: &Claim, told: &Told, now: Timestamp) -> Option<ClaimState> {
     let (run_id, rests) = match claim.state {
         ClaimState::Accepted { run_id } => (run_id, false),
         ClaimState::Failed { run_id, .. } => (run_id, true),
@@ -120,7 +121,8 @@ fn verdict(claim: &Claim, told: &Told) -> Option<ClaimState> {
         Some(RunState::Succeeded) => Some(ClaimState::Done { run_id: Some(run_id) }),
         Some(RunState::Failed(reason)) => failed(reason.clone()),
         Some(RunState::Skipped(reason)) => {
-            Some(ClaimState::Released { run_id: Some(run_id), why: Release::Skipped(reason.clone()) })
+            let why = Release::Skipped { reason: reason.clone(), at: now };
+            Some(ClaimState::Released { run_id: Some(run_id), why })
         }
         Some(RunState::Active | RunState::Unknown(_)) => rests.then_some(ClaimState::Accepted { run_id }),
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -75,4 +76,18 @@ pub trait Jobs: Send + Sync {
         job: &JobId,
         since: Timestamp,
     ) -> impl Future<Output = Result<Vec<Run>, NoAnswer>> + Send;
+}
+
+impl<T: Jobs> Jobs for Arc<T> {
+    async fn run_now(&self, order: Order<'_>) -> StartOutcome {
+        self.as_ref().run_now(order).await
+    }
+
+    async fn runs(&self, domain: &Domain, run_ids: &[i64]) -> BTreeMap<i64, Result<Run, NoAnswer>> {
+        self.as_ref().runs(domain, run_ids).await
+    }
+
+    async fn runs_since(&self, domain: &Domain, job: &JobId, since: Timestamp) -> Result<Vec<Run>, NoAnswer> {
+        self.as_ref().runs_since(domain, job, since).await
+    }
 }

@@ -155,7 +155,7 @@ pub struct View {
     pub unusable: Vec<(usize, RowProblem)>,
     /// Indices into `sensors` of rows whose key another row has already.
     pub duplicates: Vec<usize>,
-    /// Sensor rows of jobs that ran, whose control rows were deleted.
+    /// Sensor rows of jobs that ran or have news, whose control rows were deleted.
     pub orphans: Vec<Orphan>,
     /// Hard rows that have a job and make no sense otherwise, with their status: they still count by it.
     pub unusable_hard: HashMap<JobId, Vec<(String, Status)>>,
@@ -206,6 +206,7 @@ impl View {
         for (index, read) in view.sensors.iter().enumerate() {
             view.jobs.entry(read.job.clone()).or_default().push(index);
         }
+        view.read_marks();
         view
     }
 
@@ -247,6 +248,35 @@ impl View {
             self.unusable_hard.entry(job).or_default().push((name, status));
         }
         self.unusable.push((index, problem));
+    }
+
+    /// Gives its meaning to PROCESSED_NEW_DATA. Rows of ours say ACQUIRED_NEW_DATA until their news is accounted for, so
+    /// where there is news the original's last task has told of a run: by hand, unless the job has an open claim, whose
+    /// run decides.
+    fn read_marks(&mut self) {
+        for index in 0..self.sensors.len() {
+            let read = &self.sensors[index];
+            let is_readable =
+                !matches!(read.problem, Some(RowProblem::State(_) | RowProblem::SensorRowTwice(_)));
+            if !is_readable || !self.is_marked(read) {
+                continue;
+            }
+            let by_hand = read.state.has_news() && self.open_claim(&read.job).is_none();
+            let read = &mut self.sensors[index];
+            if by_hand {
+                read.state.account(read.state.news);
+                read.state.by_hand = true;
+            }
+            let through = !read.state.has_news() && read.state.was_completed();
+            let unmarked = matches!(read.status, Status::NewEvent | Status::InProgress);
+            read.lags = through && unmarked;
+        }
+    }
+
+    /// Whether the sensor row says PROCESSED_NEW_DATA.
+    pub(crate) fn is_marked(&self, sensor: &Sensor) -> bool {
+        let stored = sensor.sensor.map(|index| &self.sensor[index]);
+        stored.is_some_and(|row| row.status.as_deref() == Some(PROCESSED_NEW_DATA))
     }
 
     fn find_collisions(&mut self) {
@@ -407,16 +437,6 @@ fn attach_state(read: &mut Sensor, rows: &[SensorRow], stored: &HashMap<&str, Op
             match SensorState::of_row(&rows[*index]) {
                 Ok(state) => {
                     read.state = state.unwrap_or_default();
-                    let processed = rows[*index].status.as_deref() == Some(PROCESSED_NEW_DATA);
-                    if processed && read.state.has_news() && read.state.open_claim().is_none() {
-                        // Ours say ACQUIRED_NEW_DATA until news is accounted for: the original's last task has told
-                        // of a run by hand.
-                        read.state.account(read.state.news);
-                        read.state.by_hand = true;
-                    }
-                    let through = !read.state.has_news() && read.state.was_completed();
-                    let unmarked = matches!(read.status, Status::NewEvent | Status::InProgress);
-                    read.lags = processed && through && unmarked;
                 }
                 Err(bad) => read.problem = Some(RowProblem::State(bad)),
             }
@@ -432,8 +452,8 @@ fn orphans(sensors: &[Sensor], rows: &[SensorRow], stored: &HashMap<&str, Option
         .filter_map(|(id, index)| {
             let (_, job) = id.rsplit_once('_')?;
             let state = SensorState::of_row(&rows[(*index)?]).ok()??;
-            let ran = state.claim.is_some() || state.last_run.is_some();
-            ran.then_some(Orphan { sensor: (*index)?, job: JobId::parse(job).ok()?, state })
+            let counts = state.claim.is_some() || state.last_run.is_some() || state.has_news();
+            counts.then_some(Orphan { sensor: (*index)?, job: JobId::parse(job).ok()?, state })
         })
         .collect();
     orphans.sort_by_key(|orphan| orphan.sensor);

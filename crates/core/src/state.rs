@@ -153,7 +153,12 @@ pub enum ClaimState {
 #[serde(rename_all = "snake_case")]
 pub enum Release {
     /// The run never ran.
-    Skipped(String),
+    Skipped {
+        /// Why.
+        reason: String,
+        /// When that was found out: the next attempt waits a while.
+        at: Timestamp,
+    },
     /// Somebody wants the job to be started again.
     Retriggered,
 }
@@ -368,7 +373,10 @@ mod tests {
             ClaimState::Refused { reason: "x".into() },
             ClaimState::Accepted { run_id },
             ClaimState::Failed { run_id, reason: "x".into() },
-            ClaimState::Released { run_id: Some(run_id), why: Release::Skipped("x".into()) },
+            ClaimState::Released {
+                run_id: Some(run_id),
+                why: Release::Skipped { reason: "x".into(), at: Timestamp::UNIX_EPOCH },
+            },
             ClaimState::Released { run_id: None, why: Release::Retriggered },
             ClaimState::Done { run_id: Some(run_id) },
         ];

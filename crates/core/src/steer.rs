@@ -1,6 +1,6 @@
 //! Steering by hand: pausing rows, and starting a job again after a run that did not succeed.
 
-use crate::claim::change_claims;
+use crate::claim::{change_claims, keep_unclaimed};
 use crate::ids::JobId;
 use crate::row::{ControlRow, SensorRow};
 use crate::sensor::View;
@@ -64,7 +64,10 @@ pub enum NotRetriggered {
     #[error("the control table has no row for job {0}")]
     UnknownJob(JobId),
     /// Nothing is claimed: it starts by itself as soon as it may.
-    #[error("job {0} has no run that did not succeed; to run it without news, start it in the workspace")]
+    #[error(
+        "job {0} has no run that did not succeed; what waits is started by itself, and to run it without news, start it \
+         in the workspace"
+    )]
     NothingClaimed(JobId),
     /// The run goes on, as far as is known.
     #[error(
@@ -94,9 +97,14 @@ pub enum Force {
     Yes,
 }
 
-/// Releases the open claim of a job, so that the next pass claims its news with the next attempt.
+/// Releases the open claim of a job (by force also one that is refused again and again, because the run of its token was
+/// deleted), so that the next pass claims its news with the next attempt.
 pub fn retrigger(view: &View, job: &JobId, force: Force) -> Result<Changes<SensorRow>, NotRetriggered> {
-    let Some(claim) = view.open_claim(job) else {
+    let refused =
+        view.states_of_job(job).filter_map(|state| state.claim.as_ref().filter(|_| state.has_news()));
+    let refused =
+        refused.filter(|claim| matches!(claim.state, ClaimState::Refused { .. })).max_by_key(|c| c.at);
+    let Some(claim) = view.open_claim(job).or(refused.filter(|_| force == Force::Yes)) else {
         return Err(match view.of_job(job).next() {
             Some(_) => NotRetriggered::NothingClaimed(job.clone()),
             None => NotRetriggered::UnknownJob(job.clone()),
@@ -111,5 +119,7 @@ pub fn retrigger(view: &View, job: &JobId, force: Force) -> Result<Changes<Senso
     }
     let token = claim.token.clone();
     let released = ClaimState::Released { run_id: claim.run_id(), why: Release::Retriggered };
-    Ok(change_claims(view, |own| (own.token == token).then(|| released.clone())))
+    let mut changes = change_claims(view, |own| (own.token == token).then(|| released.clone()));
+    keep_unclaimed(view, job, &token, &mut changes);
+    Ok(changes)
 }

@@ -90,6 +90,9 @@ fn skipped_run_leaves_the_news_and_the_next_attempt_has_another_token() {
     let first = scene.view().sensors[0].state.claim.clone().unwrap();
     told(&mut scene, Some(run(11, RunState::Skipped("MAX".into()), 9)), None);
     assert_eq!(scene.statuses(), [NEW_EVENT_AVAILABLE, "NULL"], "as before the start");
+    assert!(scene.claim_starts().is_empty(), "the next attempt waits a while");
+    assert!(matches!(scene.decide().waiting[0].1, crate::decide::WaitReason::NotBefore { .. }));
+    scene.clock += 15;
     let tokens = scene.claim_starts();
     assert_ne!(tokens[&job("7")], first.token);
     assert_eq!(scene.view().sensors[0].state.claim.as_ref().unwrap().attempt, 2);

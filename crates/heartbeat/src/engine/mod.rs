@@ -233,4 +233,4 @@ fn store<E: Error + Send + Sync + 'static>(table: &'static str) -> impl Fn(E) ->
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

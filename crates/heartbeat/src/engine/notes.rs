@@ -99,7 +99,7 @@ impl<C: Table<ControlRow>, S: Table<SensorRow>, B> Engine<C, S, B> {
                 ClaimState::Failed { reason, .. } => {
                     (Event::RunState, format!("did not succeed, the job rests: {reason}"))
                 }
-                ClaimState::Released { why: Release::Skipped(reason), .. } => {
+                ClaimState::Released { why: Release::Skipped { reason, .. }, .. } => {
                     (Event::RunState, format!("never ran, the news stays: {reason}"))
                 }
                 _ => (Event::RunState, "goes on".to_owned()),

@@ -1,6 +1,6 @@
 //! Starting jobs: decide, write the claims (K), call run-now (R), write the outcomes (K2), mark the rows (C2).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use heartbeat_core::acon::SourceKind;
 use heartbeat_core::claim::{StartOutcome, TableIds, Workplace, claim, new_claim, record};
@@ -29,6 +29,8 @@ pub struct Call {
     origin: Origin,
     /// What the run is told.
     news: Option<String>,
+    /// Runs that have accounted for earlier news of the job, as far as its rows remember.
+    earlier_runs: BTreeSet<i64>,
 }
 
 /// What was decided and written down.
@@ -134,7 +136,8 @@ where
         let detected = view.of_job(&job).filter(|sensor| claim.rows.contains_key(sensor.row_id.as_str()));
         let detected_at = detected.filter_map(|row| view.sensor[row.sensor?].status_change_timestamp).max();
         let news = if claim.pass_news { Some(self.news_of(view, &claim).await) } else { None };
-        Call { job, detected_at, claim, origin, news }
+        let earlier_runs = view.states_of_job(&job).filter_map(|state| state.last_run).collect();
+        Call { job, detected_at, claim, origin, news, earlier_runs }
     }
 
     /// What the run of a claim is told. News that cannot be read from beside the table is left out of it: the start
@@ -219,8 +222,15 @@ async fn resolve_doubt(jobs: &impl Jobs, call: &Call, now: Timestamp) -> StartOu
             return StartOutcome::Unknown(format!("whether a run exists is in doubt: {no_answer}"));
         }
     };
+    // By the workspace's own clock: what began before a run that is known to be an earlier one is earlier too.
+    let earlier = runs.iter().filter(|run| call.earlier_runs.contains(&run.run_id));
+    let newest_earlier = earlier.filter_map(|run| run.started).max();
     // A run that never ran has read no news, whoever started it.
-    runs.retain(|run| !matches!(run.state, RunState::Skipped(_)));
+    runs.retain(|run| {
+        !matches!(run.state, RunState::Skipped(_))
+            && !call.earlier_runs.contains(&run.run_id)
+            && (newest_earlier.is_none() || run.started > newest_earlier)
+    });
     let Some(first) = runs.first() else {
         return jobs.run_now(order(call)).await;
     };

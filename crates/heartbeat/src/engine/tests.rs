@@ -1,7 +1,7 @@
 //! The engine over ports in memory: random histories with crashes at every outside effect, and single cases.
 
 mod direct;
-mod ledger;
-mod ports;
+pub(crate) mod ledger;
+pub(crate) mod ports;
 mod random;
-mod world;
+pub(crate) mod world;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use heartbeat_core::jobs::RunState;
-use heartbeat_core::position::Position;
+use heartbeat_core::position::{Manifest, NewFile, Position};
 use heartbeat_core::row::{PROCESSED_NEW_DATA, SensorRow};
 use heartbeat_core::state::{ClaimState, SensorState, StoredPosition};
 
@@ -12,36 +12,43 @@ use jiff::Timestamp;
 use super::world::Workspace;
 
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     /// Rows and news counts by token, from the claims that were written.
     claims: HashMap<String, BTreeMap<String, u64>>,
-    /// When a token was first claimed; a refused claim is made again with the same one.
+    /// When a token was first claimed, by the workspace's clock; a refused claim is made again with the same one.
     since: HashMap<String, Timestamp>,
     /// A completion without run id is being told: all acquired news may be accounted for.
-    pub(super) by_hand: bool,
-    pub(super) broken: Vec<String>,
+    pub(crate) by_hand: bool,
+    /// How many things of a row's upstream completed runs have accounted for, where that is followed.
+    pub(crate) watermarks: Option<BTreeMap<String, i64>>,
+    pub(crate) broken: Vec<String>,
 }
 
 impl Ledger {
-    pub(super) fn committed(
+    pub(crate) fn committed(
         &mut self,
         step: &str,
         before: &[SensorRow],
         after: &[SensorRow],
         workspace: &Workspace,
+        now: Timestamp,
     ) {
         let (before, after) = (self.states(before), self.states(after));
         let mut open: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for (id, state) in &after {
             if let Some(claim) = &state.claim {
                 self.claims.insert(claim.token.clone(), claim.rows.clone());
-                self.since.entry(claim.token.clone()).or_insert(claim.at);
+                self.since.entry(claim.token.clone()).or_insert(now);
                 if claim.is_open() {
                     let job = id.rsplit('_').next().unwrap_or_default();
                     open.entry(job).or_default().insert(&claim.token);
                 }
             }
             let old = before.get(id).cloned().unwrap_or_default();
+            if state.news_done > old.news_done {
+                let gap = self.account(id, &old);
+                self.broken.extend(gap.map(|gap| format!("{step} {id}: {gap}: {old:?} -> {state:?}")));
+            }
             let trouble = judge(&old, state, id, workspace, &self.since)
                 .filter(|trouble| *trouble != "accounted for by no run that began after it" || !self.by_hand);
             self.broken
@@ -51,8 +58,37 @@ impl Ledger {
         self.broken.extend(twice.map(|(job, _)| format!("{step}: job {job} has two open claims")));
     }
 
+    /// A completed run accounts for exactly what came after the one before it.
+    pub(crate) fn account(&mut self, id: &str, old: &SensorState) -> Option<String> {
+        let watermark = self.watermarks.as_mut()?.entry(id.to_owned()).or_default();
+        let (from, to) = match old.manifest.as_ref().and_then(|stored| stored.inline().ok()) {
+            None => return Some("news without a manifest is accounted for".to_owned()),
+            Some(Manifest::Offsets(ranges)) => (ranges[0].from, ranges[0].to),
+            Some(Manifest::Files(files)) => {
+                let number = |file: &NewFile| file.path.parse::<i64>().unwrap();
+                let (first, last) = (files.iter().map(number).min()?, files.iter().map(number).max()?);
+                let whole = last - first + 1 == files.len() as i64;
+                if !whole {
+                    return Some("a manifest leaves out files".to_owned());
+                }
+                (first, last + 1)
+            }
+        };
+        let exact = *watermark == from;
+        let gap = format!("{from}..{to} is accounted for, after all up to {watermark}");
+        *watermark = to;
+        (!exact).then_some(gap)
+    }
+
     fn states(&mut self, rows: &[SensorRow]) -> BTreeMap<String, SensorState> {
         let mut states = BTreeMap::new();
+        let job_of = |row: &SensorRow| {
+            row.sensor_id.as_deref().and_then(|id| id.rsplit('_').next()).map(str::to_owned)
+        };
+        let is_open = |row: &&SensorRow| {
+            SensorState::of_row(row).ok().flatten().is_some_and(|state| state.open_claim().is_some())
+        };
+        let open: BTreeSet<_> = rows.iter().filter(is_open).filter_map(job_of).collect();
         for row in rows {
             let id = row.sensor_id.clone().unwrap_or_default();
             match SensorState::of_row(row) {
@@ -60,7 +96,7 @@ impl Ledger {
                     let mut state = state.unwrap_or_default();
                     // The original's last task has told of a run by hand: that accounts for all acquired news.
                     let told = row.status.as_deref() == Some(PROCESSED_NEW_DATA);
-                    if told && state.open_claim().is_none() {
+                    if told && !job_of(row).is_some_and(|job| open.contains(&job)) {
                         state.account(state.news);
                     }
                     states.insert(id.clone(), state);
@@ -72,14 +108,18 @@ impl Ledger {
     }
 
     /// No news of any row is in two runs.
-    pub(super) fn judge_runs(&mut self, workspace: &Workspace) {
+    pub(crate) fn judge_runs(&mut self, workspace: &Workspace) {
         let mut taken = HashMap::new();
         for (token, run_id) in &workspace.started {
+            let run = workspace.runs.iter().find(|(_, run)| run.run_id == *run_id);
+            // A run that never ran or did not succeed has processed nothing; one that was deleted had not succeeded.
+            let counts =
+                run.is_some_and(|(_, run)| matches!(run.state, RunState::Active | RunState::Succeeded));
             let Some(rows) = self.claims.get(token) else {
                 self.broken.push(format!("run {run_id} was started without a claim"));
                 continue;
             };
-            for news in rows {
+            for news in rows.iter().filter(|_| counts) {
                 if let Some(other) = taken.insert(news, run_id) {
                     self.broken.push(format!("{news:?} is in the runs {run_id} and {other}"));
                 }
@@ -125,6 +165,11 @@ fn accounted(
     workspace: &Workspace,
     since: &HashMap<String, Timestamp>,
 ) -> bool {
+    if state.by_hand && state.last_run.is_some() {
+        // A run by hand has told of itself: that accounts for all news that was acquired by then.
+        let told = workspace.runs.iter().find(|(_, run)| Some(run.run_id) == state.last_run);
+        return told.is_some_and(|(_, run)| run.state == RunState::Succeeded);
+    }
     let Some(claim) = &state.claim else { return false };
     let ClaimState::Done { run_id: Some(run_id) } = claim.state else { return false };
     let run = workspace.runs.iter().find(|(_, run)| run.run_id == run_id);

@@ -22,7 +22,7 @@ use crate::engine::Clock;
 
 /// All ports of a world.
 #[derive(Clone, Copy)]
-pub(super) struct Port<'w>(pub(super) &'w World);
+pub(crate) struct Port<'w>(pub(crate) &'w World);
 
 impl Table<ControlRow> for Port<'_> {
     type Backing = ();
@@ -85,7 +85,8 @@ impl Table<SensorRow> for Port<'_> {
         let commit = self.0.sensor.commit(base, changes, step).await;
         if let (true, Ok(Commit::Done(next))) = (writes, &commit) {
             self.0.commits[1].fetch_add(1, Ordering::Relaxed);
-            self.0.ledger().committed(step, &before, &next.rows, &self.0.workspace());
+            let now = self.0.now();
+            self.0.ledger().committed(step, &before, &next.rows, &self.0.workspace(), now);
         }
         self.0.pause().await;
         commit
@@ -146,6 +147,7 @@ struct Sent<'w> {
 
 impl Drop for Sent<'_> {
     fn drop(&mut self) {
+        self.world.workspace().in_flight -= 1;
         if let Some(call) = self.call.take() {
             self.world.workspace().on_the_way.push(call);
         }
@@ -156,12 +158,14 @@ impl Jobs for Port<'_> {
     async fn run_now(&self, order: Order<'_>) -> StartOutcome {
         let Order { job, token, .. } = order;
         let mut sent = Sent { world: self.0, call: Some((job.clone(), token.to_owned())) };
+        self.0.workspace().in_flight += 1;
         self.0.pause().await;
         let (chance, now) = (self.0.chance(), self.0.now());
         let outcome = {
             let mut workspace = self.0.workspace();
             workspace.calls += 1;
-            let answer = workspace.answer(chance);
+            let gone = workspace.deleted.contains(token);
+            let answer = if gone || workspace.storm { Answer::Refused } else { workspace.answer(chance) };
             let arrives = matches!(answer, Answer::Told | Answer::Lost);
             answer.outcome(arrives.then(|| workspace.run_now(job, token, now)))
         };
@@ -172,7 +176,7 @@ impl Jobs for Port<'_> {
 
     async fn runs(&self, _domain: &Domain, run_ids: &[i64]) -> BTreeMap<i64, Result<Run, NoAnswer>> {
         self.0.pause().await;
-        let lost = self.0.chance() % 20 == 19;
+        let lost = self.0.chance() % 20 == 19 || self.0.workspace().storm;
         let answers = run_ids.iter().filter_map(|run_id| {
             if lost {
                 return Some((*run_id, Err(NoAnswer("429".to_owned()))));
@@ -194,6 +198,9 @@ impl Jobs for Port<'_> {
     ) -> Result<Vec<Run>, NoAnswer> {
         self.0.pause().await;
         let workspace = self.0.workspace();
+        if workspace.storm {
+            return Err(NoAnswer("429".to_owned()));
+        }
         let runs = workspace.runs.iter().filter(|(of, run)| of == job && run.started >= Some(since));
         Ok(runs.map(|(_, run)| run.clone()).collect())
     }
@@ -215,6 +222,6 @@ impl Blobs for Port<'_> {
 
 impl Clock for Port<'_> {
     fn now(&self) -> Timestamp {
-        self.0.now()
+        self.0.our_now()
     }
 }

@@ -1,0 +1,7 @@
+//! `heartbeat run`: watches continuously, starts each job once, follows every run.
+
+mod pacing;
+mod watcher;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,3 @@
+//! Daemons over ports in memory, under a seeded scheduler.
+
+mod simulation;
