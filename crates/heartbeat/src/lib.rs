@@ -5,6 +5,7 @@
 
 pub mod broker;
 pub mod cli;
+pub mod config;
 pub mod documents;
 pub mod engine;
 mod error_chain;

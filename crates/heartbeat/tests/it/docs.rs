@@ -19,6 +19,8 @@ use serde_json::Value;
 
 use crate::support::project::{CONTROL, HEADER, Project, SENSOR};
 
+mod config;
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
