@@ -12,6 +12,7 @@ mod error_chain;
 pub mod fail_point;
 pub mod jobs;
 pub mod jobs_api;
+pub mod metrics;
 pub mod paths;
 pub mod secrets;
 pub mod sources;
