@@ -15,5 +15,7 @@ pub mod jobs_api;
 pub mod metrics;
 pub mod paths;
 pub mod secrets;
+pub mod server;
 pub mod sources;
+pub mod systemd;
 pub mod workspaces;

@@ -1,7 +1,7 @@
 //! `heartbeat.yaml`: what `heartbeat run` watches, and how.
 //!
-//! A file is read in three steps. [`check`] holds the document against the schema of the types in [`file`] and finds
-//! every unknown key and wrong value. What is sound is read into these types, ACON files included. Then [`watch`] puts
+//! A file is read in three steps. `check` holds the document against the schema of the types in `file` and finds
+//! every unknown key and wrong value. What is sound is read into these types, ACON files included. Then `watch` puts
 //! ACONs over the same tables together and finds those that contradict each other. All mistakes of all steps are told
 //! at once, each with the path of its key, none with its value.
 

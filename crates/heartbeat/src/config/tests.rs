@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use heartbeat_core::acon::{SourceConfig, SourceKind};
 use jiff::Timestamp;
+use proptest::prelude::*;
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -300,4 +301,65 @@ fn nothing_shows_a_token() {
     let reading = read(&json!({"acons": [{"acon": files_acon()}]}));
     assert!(reading.result.is_ok());
     assert!(!format!("{reading:?}").contains("dapi-secret"));
+}
+
+/// Documents of known and unknown keys with values of every type, most of them in the wrong place.
+fn any_document() -> impl Strategy<Value = Value> {
+    const KEYS: [&str; 22] = [
+        "warehouse",
+        "tables",
+        "acons",
+        "runs",
+        "server",
+        "journal",
+        "maintenance",
+        "shutdown_grace",
+        "listen",
+        "keep",
+        "keep_bytes",
+        "enabled",
+        "poll_interval",
+        "schedule",
+        "cron",
+        "time_zone",
+        "active",
+        "days",
+        "from",
+        "jitter",
+        "deadline",
+        "unknown",
+    ];
+    let leaf = prop_oneof![
+        Just(json!("dapi-secret")),
+        Just(json!("5s")),
+        Just(json!("mon-fri")),
+        Just(json!("* * * * *")),
+        Just(json!(null)),
+        Just(json!(true)),
+        any::<f64>().prop_map(|number| json!(number)),
+        any::<i64>().prop_map(|number| json!(number)),
+    ];
+    leaf.prop_recursive(5, 60, 8, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
+            proptest::collection::vec((proptest::sample::select(&KEYS[..]), inner), 0..8).prop_map(
+                |entries| entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+            ),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_document_is_read_without_a_panic_and_without_repeating_a_value(document in any_document(), acon in any_document()) {
+        let mut whole = json!({"acons": [{"acon": files_acon()}, acon]});
+        for document in [document.clone(), { whole["journal"] = document; whole }] {
+            let reading = read(&document);
+            let told = format!("{reading:?}");
+            // A text in place of an ACON is the path of its file.
+            let is_path = document.get("acons").and_then(Value::as_array).is_some_and(|acons| acons.iter().any(Value::is_string));
+            prop_assert!(is_path || !told.contains("dapi-secret"), "{}", told);
+            prop_assert!(reading.result.is_err() || document["acons"].as_array().is_some_and(|acons| !acons.is_empty()));
+        }
+    }
 }
