@@ -16,7 +16,10 @@ pub fn parse(text: &str) -> Option<Duration> {
 
 /// Writes it so that [`parse`] reads it.
 pub fn show(length: Duration) -> String {
-    if length >= Duration::from_secs(DAY) && length.subsec_nanos() == 0 && length.as_secs() % DAY == 0 {
+    if length >= Duration::from_secs(DAY)
+        && length.subsec_nanos() == 0
+        && length.as_secs().is_multiple_of(DAY)
+    {
         return format!("{}d", length.as_secs() / DAY);
     }
     SignedDuration::try_from(length).map_or_else(|_| format!("{}s", length.as_secs()), |it| format!("{it:#}"))

@@ -5,6 +5,7 @@
 
 pub mod broker;
 pub mod cli;
+pub mod config;
 pub mod daemon;
 pub mod documents;
 pub mod engine;
@@ -12,8 +13,11 @@ mod error_chain;
 pub mod fail_point;
 pub mod jobs;
 pub mod jobs_api;
+pub mod metrics;
 pub mod paths;
 pub mod scribe;
 pub mod secrets;
+pub mod server;
 pub mod sources;
+pub mod systemd;
 pub mod workspaces;

@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use heartbeat_core::acon::{Acon, Reading};
-use serde_json::Value;
 
 use super::Session;
-use crate::documents;
+use crate::config;
 use crate::error_chain::chain;
 use crate::workspaces::Workspaces;
 
@@ -23,10 +22,7 @@ pub(crate) fn read_all(paths: &[PathBuf]) -> Vec<AconFile> {
 }
 
 fn read(path: &Path) -> Result<Reading> {
-    let text = std::fs::read_to_string(path).context("cannot be read")?;
-    let is_json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
-    let document: Value = if is_json { documents::json(&text)? } else { documents::yaml(&text)? };
-    Ok(Acon::from_value(&document))
+    Ok(Acon::from_value(&config::document(path)?))
 }
 
 /// The ACONs of all files, or every mistake of all of them, printed.

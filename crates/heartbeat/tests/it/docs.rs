@@ -14,10 +14,13 @@ use heartbeat::broker::Broker;
 use heartbeat::cli::Cli;
 use heartbeat::fail_point;
 use heartbeat::jobs_api::{Fault, FaultKind, FaultTarget, StandIn, StandInConfig};
+use heartbeat::metrics::{METRICS, MetricDoc};
 use heartbeat_core::acon::{Effect, KEYS, KeyDoc, PRODUCT_KEYS};
 use serde_json::Value;
 
 use crate::support::project::{CONTROL, HEADER, Project, SENSOR};
+
+mod config;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -71,6 +74,22 @@ fn acon_page_lists_every_key() {
         table(&PRODUCT_KEYS)
     );
     generated("docs/reference/acon.md", &text);
+}
+
+#[test]
+fn metrics_page_lists_every_metric() {
+    let mut text = format!(
+        "{NOTE}# Metrics\n\n`heartbeat run` serves them at `/metrics` in the OpenMetrics text format. `source` is a kind of \
+         upstream, `acon` the name of\nthe source in the configuration, `table` the name of a table there. A series goes \
+         when its source or table is no longer\nwatched.\n\n| metric | kind | labels | what it is |\n|---|---|---|---|\n"
+    );
+    for MetricDoc { name, kind, labels, help } in &METRICS {
+        let kind = format!("{kind:?}").to_lowercase();
+        let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
+        let labels = if labels.is_empty() { "-".to_owned() } else { labels.join(", ") };
+        writeln!(text, "| `{name}` | {kind} | {labels} | {}. |", cell(help)).unwrap();
+    }
+    generated("docs/reference/metrics.md", &text);
 }
 
 #[test]

@@ -1,0 +1,159 @@
+//! Every metric: its name, labels and meaning. Nothing else names one; the reference page is made from this.
+
+/// What a metric is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Only grows while the process lives.
+    Counter,
+    /// A present value.
+    Gauge,
+    /// A distribution, in seconds.
+    Histogram,
+    /// Constant labels.
+    Info,
+}
+
+/// One metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetricDoc {
+    /// Name as it is served; a histogram adds `_bucket`, `_sum` and `_count`.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: MetricKind,
+    /// Keys of its labels.
+    pub labels: &'static [&'static str],
+    /// One sentence, without the full stop.
+    pub help: &'static str,
+}
+
+/// Kind of upstream, and the name of the source in the configuration.
+const OF_SOURCE: &[&str] = &["source", "acon"];
+const OF_TABLE: &[&str] = &["table", "role"];
+
+const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> MetricDoc {
+    MetricDoc { name, kind: MetricKind::Counter, labels, help }
+}
+
+const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> MetricDoc {
+    MetricDoc { name, kind: MetricKind::Gauge, labels, help }
+}
+
+const fn seconds(name: &'static str, help: &'static str) -> MetricDoc {
+    MetricDoc { name, kind: MetricKind::Histogram, labels: OF_SOURCE, help }
+}
+
+pub(super) const BUILD: MetricDoc = MetricDoc {
+    name: "heartbeat_build_info",
+    kind: MetricKind::Info,
+    labels: &["version"],
+    help: "Version of the binary; always 1",
+};
+pub(super) const PROCESS_START: MetricDoc =
+    gauge("process_start_time_seconds", &[], "When the process began, in seconds since 1970");
+
+pub(super) const CHECKS: MetricDoc = counter(
+    "heartbeat_checks_total",
+    &["source", "acon", "result"],
+    "Checks that ended: `ok`, `partly` when some rows could not be looked at, `failed` when none could",
+);
+pub(super) const CHECK_DURATION: MetricDoc =
+    seconds("heartbeat_check_duration_seconds", "How long a check took");
+pub(super) const CHECK_DELAY: MetricDoc =
+    seconds("heartbeat_check_delay_seconds", "How much later than planned a check began");
+pub(super) const MISSED_TICKS: MetricDoc = counter(
+    "heartbeat_missed_ticks_total",
+    OF_SOURCE,
+    "Planned checks that were left out because an earlier one went on or the clock jumped",
+);
+pub(super) const LAST_GOOD_CHECK: MetricDoc = gauge(
+    "heartbeat_last_good_check_age_seconds",
+    OF_SOURCE,
+    "Time since the last check that reached at least one row or had none to look at; before the first one, since the source is known",
+);
+pub(super) const SENSORS_WATCHED: MetricDoc =
+    gauge("heartbeat_sensors_watched", OF_SOURCE, "Rows that the last check looked at");
+pub(super) const SENSORS_FAILING: MetricDoc =
+    gauge("heartbeat_sensors_failing", OF_SOURCE, "Rows that the last check could not look at");
+pub(super) const NEWS: MetricDoc =
+    counter("heartbeat_news_total", OF_SOURCE, "Rows that were found to have news");
+pub(super) const DETECTION_TO_START: MetricDoc = seconds(
+    "heartbeat_detection_to_start_seconds",
+    "From the detection of the newest news to the answer of the Jobs API with a run",
+);
+pub(super) const ARRIVAL_TO_START: MetricDoc = seconds(
+    "heartbeat_arrival_to_start_seconds",
+    "From the arrival of the newest news, where the upstream tells it, to the answer of the Jobs API with a run",
+);
+
+pub(super) const STARTS: MetricDoc = counter(
+    "heartbeat_starts_total",
+    &["table", "result"],
+    "Starts of jobs by control table: `accepted`, `refused`, or `unknown` when no answer came",
+);
+pub(super) const RUNS: MetricDoc = gauge(
+    "heartbeat_runs",
+    &["table", "state"],
+    "Jobs by control table: `claimed` without a run yet, `active`, or `failed` and waiting for a success",
+);
+pub(super) const COMPLETIONS: MetricDoc = counter(
+    "heartbeat_completions_total",
+    &["table", "outcome"],
+    "Runs that ended by control table: `succeeded`, `failed`, or `skipped` when they never ran",
+);
+
+pub(super) const COMMITS: MetricDoc = counter(
+    "heartbeat_commits_total",
+    OF_TABLE,
+    "Versions written; role is `control`, `sensor` or `journal`",
+);
+pub(super) const COMMIT_CONFLICTS: MetricDoc = counter(
+    "heartbeat_commit_conflicts_total",
+    OF_TABLE,
+    "Commits that lost to another writer and were decided anew",
+);
+pub(super) const TABLE_VERSION: MetricDoc =
+    gauge("heartbeat_table_version", OF_TABLE, "Newest version that was read or written");
+pub(super) const DELETED_FILES: MetricDoc = counter(
+    "heartbeat_maintenance_deleted_files_total",
+    OF_TABLE,
+    "Files that no version needs any more and that were deleted",
+);
+pub(super) const DELETED_BYTES: MetricDoc =
+    counter("heartbeat_maintenance_deleted_bytes_total", OF_TABLE, "Bytes of the deleted files");
+
+pub(super) const JOURNAL_ENTRIES: MetricDoc = counter(
+    "heartbeat_journal_entries_total",
+    &["result"],
+    "Entries of the journal: `written`, or `dropped` because it could not be written for too long",
+);
+pub(super) const JOBS_API_CALLS: MetricDoc = counter(
+    "heartbeat_jobs_api_calls_total",
+    &["call", "result"],
+    "Calls of the Jobs API (`run_now`, `get_run`, `list_runs`): `ok`, `refused`, `throttled`, or `no_answer`",
+);
+
+/// Every metric that is served.
+pub const METRICS: [MetricDoc; 22] = [
+    BUILD,
+    PROCESS_START,
+    CHECKS,
+    CHECK_DURATION,
+    CHECK_DELAY,
+    MISSED_TICKS,
+    LAST_GOOD_CHECK,
+    SENSORS_WATCHED,
+    SENSORS_FAILING,
+    NEWS,
+    DETECTION_TO_START,
+    ARRIVAL_TO_START,
+    STARTS,
+    RUNS,
+    COMPLETIONS,
+    COMMITS,
+    COMMIT_CONFLICTS,
+    TABLE_VERSION,
+    DELETED_FILES,
+    DELETED_BYTES,
+    JOURNAL_ENTRIES,
+    JOBS_API_CALLS,
+];
