@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use heartbeat::jobs::{
-    ApiError, Backoff, Domain, JobsClient, Refusal, RunFilter, RunId, RunNow, RunOutcome, RunPhase, Settings,
-    StartError, Token,
+    ApiError, Backoff, Credentials, Domain, JobsClient, Refusal, RunFilter, RunId, RunNow, RunOutcome,
+    RunPhase, Settings, StartError, Token,
 };
 use heartbeat::jobs_api::{
     Fault, FaultKind, FaultTarget, Phase, RunResult, StandIn, StandInConfig, StandInHandle, StatusFault,
@@ -26,7 +26,11 @@ fn hasty() -> Settings {
 
 fn client(stand_in: &StandInHandle, settings: Settings) -> JobsClient {
     let domain = Domain::parse(&stand_in.url()).unwrap();
-    JobsClient::new(&domain, Token::parse("secret-token").unwrap(), settings).unwrap()
+    JobsClient::new(&domain, &token("secret-token"), settings).unwrap()
+}
+
+fn token(text: &str) -> Credentials {
+    Token::parse(text).unwrap().into()
 }
 
 async fn stand_in(jobs: &str) -> StandInHandle {
@@ -165,7 +169,7 @@ async fn what_the_stand_in_itself_refuses_is_understood() {
     };
     let wrong = client(&stand_in, patient());
     assert_eq!(refusal(&wrong, start("1", "t")).await, (Refusal::Forbidden, "403".to_owned()));
-    let right = wrong.with_token(Token::parse("other").unwrap()).unwrap();
+    let right = wrong.with_credentials(&token("other")).unwrap();
     let code = "INVALID_PARAMETER_VALUE".to_owned();
     assert_eq!(refusal(&right, start("9", "t")).await, (Refusal::JobMissing, code.clone()));
     assert_eq!(refusal(&right, start("1", &"a".repeat(65))).await, (Refusal::Invalid, code));
