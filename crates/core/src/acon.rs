@@ -84,8 +84,8 @@ pub struct Acon {
     pub sensor_table: String,
     /// Workspace that the jobs are in.
     pub domain: Domain,
-    /// Token for that workspace.
-    pub token: SecretRef,
+    /// Token for that workspace; `None`: its credentials come from the environment or a profile.
+    pub token: Option<SecretRef>,
     /// `poll_interval`: the period of `heartbeat run`, if the ACON has one.
     pub poll_interval: Option<Duration>,
     /// `pass_news`: whether a run gets what is new as job parameters.
@@ -324,8 +324,13 @@ fn read_table(map: &Map<String, Value>, key: &str, report: &mut Report) -> Optio
     }
 }
 
-fn read_token(map: &Map<String, Value>, report: &mut Report) -> Option<SecretRef> {
-    let text = report.required_text(map, "", "token")?;
+/// `None` is a mistake, `Some(None)` no token.
+fn read_token(map: &Map<String, Value>, report: &mut Report) -> Option<Option<SecretRef>> {
+    if matches!(map.get("token"), Some(value) if !value.is_null() && !value.is_string()) {
+        report.optional_text(map, "", "token");
+        return None;
+    }
+    let Some(text) = report.optional_text(map, "", "token") else { return Some(None) };
     match SecretRef::parse(&text) {
         Err(problem) => report.error("token", problem),
         Ok(SecretRef::Scope { .. }) => report.error(
@@ -335,7 +340,7 @@ fn read_token(map: &Map<String, Value>, report: &mut Report) -> Option<SecretRef
         Ok(SecretRef::Literal(secret)) if secret.expose().is_empty() => {
             report.error("token", "must not be empty");
         }
-        Ok(reference) => return Some(reference),
+        Ok(reference) => return Some(Some(reference)),
     }
     None
 }

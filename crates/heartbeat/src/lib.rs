@@ -3,6 +3,7 @@
 //! The library is the binary without its command line: [`engine`] carries out what `heartbeat-core` decides,
 //! over [`sources`], the Delta tables of `heartbeat-delta` and the Jobs API.
 
+mod base64;
 pub mod broker;
 pub mod cli;
 pub mod config;

@@ -1,10 +1,14 @@
 //! Resolving secrets: the one place that reads them from where they are kept.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
+use heartbeat_core::domain::Domain;
 use heartbeat_core::secret::SecretRef;
 
-use crate::jobs::{Token, TokenError};
+use crate::jobs::credentials::{self, ConfigFile, Explicit};
+use crate::jobs::{AuthError, Credentials, Token, TokenError};
 
 /// Why a secret could not be had. Never holds the secret.
 #[derive(Debug, thiserror::Error)]
@@ -13,7 +17,7 @@ pub enum SecretError {
     #[error("environment variable `{0}` is not set")]
     NoVariable(String),
     /// The file cannot be read.
-    #[error("secret file `{path}` cannot be read")]
+    #[error("file `{path}` with secrets cannot be read")]
     File {
         /// Its path.
         path: String,
@@ -27,6 +31,44 @@ pub enum SecretError {
     /// What was found is no token.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// There are no credentials for the workspace.
+    #[error(transparent)]
+    Credentials(#[from] AuthError),
+}
+
+/// The credentials for a workspace: the ACON's token, else what the environment or a profile has for it.
+pub fn credentials(domain: &Domain, token_of_acon: Option<&SecretRef>) -> Result<Credentials, SecretError> {
+    let explicit = Explicit { domain, token: token_of_acon.map(token).transpose()? };
+    let environment = databricks_environment();
+    let path = config_path(&environment);
+    let text = if credentials::needs_file(&explicit, &environment) { read_if_there(&path)? } else { None };
+    let file = ConfigFile { name: &path.display().to_string(), text: text.as_deref() };
+    Ok(credentials::resolve(&explicit, &environment, file)?)
+}
+
+/// The variables that credentials are chosen by.
+fn databricks_environment() -> BTreeMap<String, String> {
+    #[expect(clippy::disallowed_methods, reason = "this is the place that may")]
+    let read = |name: &str| Some((name.to_owned(), std::env::var(name).ok()?));
+    credentials::variables().filter_map(read).collect()
+}
+
+fn config_path(environment: &BTreeMap<String, String>) -> PathBuf {
+    let named = environment.get(credentials::FILE_VARIABLE).filter(|path| !path.is_empty());
+    let path = named.map_or("~/.databrickscfg", String::as_str);
+    match (path.strip_prefix("~/"), std::env::home_dir()) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => PathBuf::from(path),
+    }
+}
+
+fn read_if_there(path: &Path) -> Result<Option<String>, SecretError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        // `NotADirectory`: a way to say "nowhere", such as /dev/null/none.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(cause) => Err(SecretError::File { path: path.display().to_string(), cause }),
+    }
 }
 
 /// The access token behind a reference.
@@ -56,7 +98,7 @@ mod tests {
         std::fs::write(&path, "dapi1\n").unwrap();
         assert!(token(&SecretRef::File(path.display().to_string())).is_ok());
         let missing = token(&SecretRef::File("/no/such".into())).unwrap_err();
-        assert_eq!(missing.to_string(), "secret file `/no/such` cannot be read");
+        assert_eq!(missing.to_string(), "file `/no/such` with secrets cannot be read");
         let unset = token(&SecretRef::Env("HEARTBEAT_TEST_UNSET_VARIABLE".into())).unwrap_err();
         assert!(unset.to_string().contains("HEARTBEAT_TEST_UNSET_VARIABLE"));
     }

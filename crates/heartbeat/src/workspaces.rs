@@ -13,24 +13,35 @@ use jiff::Timestamp;
 
 use crate::error_chain::chain;
 use crate::jobs::{
-    self, ApiError, ClientError, JobsClient, RunFilter, RunId, RunNow, RunOutcome, RunPhase, Settings,
-    StartError, Token,
+    self, ApiError, ClientError, Credentials, JobsClient, RunFilter, RunId, RunNow, RunOutcome, RunPhase,
+    Settings, StartError,
 };
 
 /// A client per workspace.
 #[derive(Debug, Default)]
 pub struct Workspaces {
-    clients: BTreeMap<Domain, JobsClient>,
+    clients: BTreeMap<Domain, (JobsClient, Credentials)>,
     unusable: BTreeMap<Domain, String>,
     /// Pages of the last sweep over all active runs.
     pages: Mutex<BTreeMap<Domain, u32>>,
 }
 
 impl Workspaces {
-    /// Adds a workspace; the first token given for it is used.
-    pub fn add(&mut self, domain: &Domain, token: Token) -> Result<(), ClientError> {
-        if !self.clients.contains_key(domain) {
-            self.clients.insert(domain.clone(), JobsClient::new(domain, token, Settings::default())?);
+    /// Adds a workspace. The first credentials given for it are used; others are a warning.
+    pub fn add(&mut self, domain: &Domain, credentials: Credentials) -> Result<(), ClientError> {
+        match self.clients.get(domain) {
+            Some((_, first)) if first.is_same(&credentials) => {}
+            Some((_, first)) => tracing::warn!(
+                %domain,
+                used = %first.origin,
+                unused = %credentials.origin,
+                "several acons give the workspace different credentials, the first are used"
+            ),
+            None => {
+                let client = JobsClient::new(domain, &credentials, Settings::default())?;
+                tracing::debug!(%domain, method = credentials.method.name(), origin = %credentials.origin, "workspace");
+                self.clients.insert(domain.clone(), (client, credentials));
+            }
         }
         Ok(())
     }
@@ -48,8 +59,9 @@ impl Workspaces {
         self.pages().get(domain).copied().unwrap_or(1)
     }
 
-    fn client(&self, domain: &Domain) -> Result<&JobsClient, String> {
-        self.clients.get(domain).ok_or_else(|| match self.unusable.get(domain) {
+    /// The client of a workspace, or why there is none.
+    pub fn client(&self, domain: &Domain) -> Result<&JobsClient, String> {
+        self.clients.get(domain).map(|(client, _)| client).ok_or_else(|| match self.unusable.get(domain) {
             Some(why) => format!("workspace {domain}: {why}"),
             None => format!(
                 "the start was claimed for workspace {domain}, which no ACON of this pass names; add its ACON"
@@ -77,9 +89,9 @@ impl Jobs for Workspaces {
                 tracing::info!(%job, reason, "job not started");
                 match error {
                     StartError::Unknown { .. } => StartOutcome::Unknown(reason),
-                    StartError::Refused { .. } | StartError::NotStarted { .. } => {
-                        StartOutcome::Refused(reason)
-                    }
+                    StartError::Refused { .. }
+                    | StartError::NotStarted { .. }
+                    | StartError::NoCredential { .. } => StartOutcome::Refused(reason),
                 }
             }
         }

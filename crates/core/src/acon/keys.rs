@@ -59,8 +59,8 @@ pub const KEYS: [KeyDoc; 18] = [
     ),
     used(
         "token",
-        "all",
-        "Token for the Jobs API: the token itself, or `env:NAME`, `file:PATH`, `literal:TEXT`. Never printed.",
+        "",
+        "Token for the Jobs API: the token itself, or `env:NAME`, `file:PATH`, `literal:TEXT`. Absent, null or empty: the workspace's credentials come from the environment or a profile of `.databrickscfg`, as in the Databricks SDKs. Never printed.",
     ),
     used(
         "kafka_configs",

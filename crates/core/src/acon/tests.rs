@@ -108,3 +108,16 @@ fn secrets_are_not_in_messages_or_debug() {
     document["token"] = json!("dapi-secret");
     assert!(!format!("{:?}", Acon::from_value(&document)).contains("dapi-secret"));
 }
+
+#[test]
+fn a_token_may_be_left_to_the_environment() {
+    let mut document = seed_kafka();
+    for token in [Value::Null, json!(""), json!("  ")] {
+        document["token"] = token;
+        assert_eq!(Acon::from_value(&document).result.unwrap().token, None);
+    }
+    document.as_object_mut().unwrap().remove("token");
+    assert_eq!(Acon::from_value(&document).result.unwrap().token, None);
+    document["token"] = json!("literal:");
+    assert_eq!(problems(&document), ["token: must not be empty"]);
+}

@@ -83,9 +83,9 @@ pub(crate) fn by_tables(session: &Session, acons: Vec<Acon>) -> Result<Vec<Group
 pub(crate) fn workspaces(acons: &[Acon]) -> Workspaces {
     let mut workspaces = Workspaces::default();
     for acon in acons {
-        let added = crate::secrets::token(&acon.token)
+        let added = crate::secrets::credentials(&acon.domain, acon.token.as_ref())
             .map_err(|error| format!("token: {}", chain(&error)))
-            .and_then(|token| workspaces.add(&acon.domain, token).map_err(|error| chain(&error)));
+            .and_then(|found| workspaces.add(&acon.domain, found).map_err(|error| chain(&error)));
         if let Err(why) = added {
             workspaces.add_unusable(&acon.domain, why);
         }

@@ -101,7 +101,8 @@ async fn open<R: DeltaRecord>(
 }
 
 async fn ask_workspace(acon: &Acon) -> Result<()> {
-    let client = JobsClient::new(&acon.domain, secrets::token(&acon.token)?, Settings::default())?;
+    let credentials = secrets::credentials(&acon.domain, acon.token.as_ref())?;
+    let client = JobsClient::new(&acon.domain, &credentials, Settings::default())?;
     let filter = RunFilter { job_id: None, phase: RunPhase::Active, start_time_from: Some(Timestamp::now()) };
     client.list_runs(&filter).await?;
     Ok(())

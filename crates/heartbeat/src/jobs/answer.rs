@@ -1,7 +1,7 @@
 //! What an HTTP answer that is no success says, whatever shape it says it in.
 //!
 //! Shapes in the wild: the API's `{"error_code": text or number, "message"}`, the old `{"error": ..}`, SCIM's
-//! `{"detail", "scimType"}`, plain text `CODE: message`, HTML with `<pre>` or `<title>`, and nothing at all.
+//! `{"detail", "scimType"}`, OAuth's `{"error", "error_description"}`, plain text `CODE: message`, HTML with `<pre>` or `<title>`, and nothing at all.
 
 use std::fmt;
 
@@ -67,6 +67,11 @@ impl Answer {
         Self { status: status.as_u16(), error_code, message: presentable(&message, secret), shape }
     }
 
+    /// The same without what it said, where that may be secret.
+    pub(super) fn without_message(self) -> Self {
+        Self { message: "not shown".to_owned(), ..self }
+    }
+
     /// Whether the body speaks of throttling, whatever the status. Such answers were seen with 400 and 500
     /// (databricks-sdk-py#274).
     pub(super) fn says_throttled(&self) -> bool {
@@ -83,8 +88,11 @@ fn take_apart(text: &str) -> (Shape, Option<String>, Option<String>) {
     if text.starts_with('{')
         && let Ok(body) = serde_json::from_str::<ErrorBody>(text)
     {
-        let code = body.error_code.or(body.scim_type);
-        let message = body.message.or(body.detail).or(body.error);
+        let (code, message) = match (body.error, body.error_description) {
+            // OAuth servers: the error is the code.
+            (Some(code), Some(message)) => (Some(code), Some(message)),
+            (error, _) => (body.error_code.or(body.scim_type), body.message.or(body.detail).or(error)),
+        };
         return (Shape::Json, code, message);
     }
     if text.starts_with('<') {
@@ -147,6 +155,13 @@ mod tests {
         r#"{"detail":"scim","status":"404","scimType":"invalidPath"}"#,
         Some("invalidPath"),
         "scim",
+        Shape::Json
+    )]
+    #[case(
+        401,
+        r#"{"error":"invalid_client","error_description":"no such client"}"#,
+        Some("invalid_client"),
+        "no such client",
         Shape::Json
     )]
     #[case(404, r#"{"detail":"scim","scimType":null}"#, None, "scim", Shape::Json)]

@@ -5,13 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use reqwest::Client;
 
+use super::credentials::{Asker, Credentials, Signer};
 use super::error::{self, ApiError, Refusal, StartError, Trouble};
 use super::limit::Limiter;
 use super::retry::Class;
 use super::run::{Run, RunId, RunNow};
+use super::secret_bytes::SecretBytes;
 use super::transport::{self, Call, Ended, exchange};
 use super::wire::{RunNowAnswer, RunNowBody};
-use super::{Domain, Settings, Token, TokenError};
+use super::{Domain, Settings, TokenError};
 
 /// Client of one workspace. Clones share connections and limits; make one per workspace.
 #[derive(Debug, Clone)]
@@ -23,7 +25,7 @@ pub struct JobsClient {
 struct Shared {
     http: Client,
     domain: Domain,
-    token: Token,
+    signer: Signer,
     settings: Settings,
     limits: Limits,
     /// The workspace has answered that it has no version 2.2.
@@ -35,14 +37,15 @@ struct Limits {
     starts: Limiter,
     gets: Limiter,
     lists: Limiter,
+    secrets: Limiter,
 }
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The token can't be sent.
-    #[error("the access token can't be used")]
-    Token(#[source] TokenError),
+    /// Something of the credentials can't be sent.
+    #[error("the credentials can't be sent in a header")]
+    Credentials(#[source] TokenError),
     /// TLS could not be set up.
     #[error("the HTTP client could not be set up")]
     Http(#[source] reqwest::Error),
@@ -61,30 +64,34 @@ pub(super) struct Ask<'a, T> {
 
 impl JobsClient {
     /// Makes a client. Sends nothing.
-    pub fn new(domain: &Domain, token: Token, settings: Settings) -> Result<Self, ClientError> {
+    pub fn new(domain: &Domain, credentials: &Credentials, settings: Settings) -> Result<Self, ClientError> {
         let limits = Limits {
             starts: Limiter::per_second(settings.starts_per_second),
             gets: Limiter::per_second(settings.gets_per_second),
             lists: Limiter::per_second(settings.lists_per_second),
+            secrets: Limiter::per_second(settings.secrets_per_second),
         };
-        Self::assemble(domain, token, settings, limits)
+        let http = transport::http_client(domain, &settings)?;
+        Self::assemble(domain, http, credentials, settings, limits)
     }
 
-    /// A client of the same workspace with another token. The limits are the workspace's, so both count together.
-    pub fn with_token(&self, token: Token) -> Result<Self, ClientError> {
-        let Shared { domain, settings, limits, .. } = &*self.shared;
-        Self::assemble(domain, token, settings.clone(), limits.clone())
+    /// A client of the same workspace with other credentials. The limits are the workspace's, so both count together.
+    pub fn with_credentials(&self, credentials: &Credentials) -> Result<Self, ClientError> {
+        let Shared { domain, http, settings, limits, .. } = &*self.shared;
+        Self::assemble(domain, http.clone(), credentials, settings.clone(), limits.clone())
     }
 
     fn assemble(
         domain: &Domain,
-        token: Token,
+        http: Client,
+        credentials: &Credentials,
         settings: Settings,
         limits: Limits,
     ) -> Result<Self, ClientError> {
-        let http = transport::http_client(domain, &token, &settings)?;
+        let asker = Asker { http: http.clone(), backoff: settings.backoff, try_limit: settings.try_limit };
+        let signer = Signer::new(credentials, domain, asker).map_err(ClientError::Credentials)?;
         let is_older = AtomicBool::new(false);
-        let shared = Shared { http, domain: domain.clone(), token, settings, limits, is_older };
+        let shared = Shared { http, domain: domain.clone(), signer, settings, limits, is_older };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -112,7 +119,7 @@ impl JobsClient {
                 read: &|body| serde_json::from_slice::<RunNowAnswer>(body).ok()?.run_id.map(RunId),
             },
             &shared.settings,
-            &shared.token,
+            &shared.signer,
         )
         .await;
         ended.map_err(|ended| start_error(call.job_id.clone(), ended))
@@ -144,6 +151,39 @@ impl JobsClient {
         }
     }
 
+    /// Reads a secret of a scope: `GET /api/2.0/secrets/get`. Needs READ on the scope.
+    pub async fn get_secret(&self, scope: &str, key: &str) -> Result<SecretBytes, ApiError> {
+        const CALL: &str = "secrets/get";
+        let shared = &*self.shared;
+        let url = format!("{}/api/2.0/{CALL}", shared.domain);
+        let query = [("scope", scope), ("key", key)];
+        let call = Call {
+            name: CALL,
+            about: key,
+            limiter: &shared.limits.secrets,
+            limit: shared.settings.read_limit,
+            request: &|| shared.http.get(&url).query(&query),
+            read: &|body| SecretBytes::read(body),
+        };
+        let (got, bytes) = exchange(call, &shared.settings, &shared.signer).await.map_err(|ended| {
+            match (ended.class, ended.trouble) {
+                (Class::Refused, Trouble::Answer(answer)) if error::secret_is_missing(&answer) => {
+                    ApiError::SecretMissing { scope: scope.to_owned(), key: key.to_owned(), answer }
+                }
+                // What came may be a secret in a form that we don't know.
+                (_, Trouble::Answer(answer)) if answer.status < 300 => {
+                    ApiError::Unusable { call: CALL, answer: answer.without_message() }
+                }
+                (_, trouble) => api_error(CALL, Ended { trouble, ..ended }),
+            }
+        })?;
+        if got == key {
+            Ok(bytes)
+        } else {
+            Err(ApiError::Mismatch { call: CALL, asked: format!("key {key}"), got: format!("key {got}") })
+        }
+    }
+
     pub(super) fn lists(&self) -> &Limiter {
         &self.shared.limits.lists
     }
@@ -163,7 +203,7 @@ impl JobsClient {
                 request: &|| shared.http.get(&url).query(ask.query),
                 read: ask.read,
             };
-            match exchange(call, &shared.settings, &shared.token).await {
+            match exchange(call, &shared.settings, &shared.signer).await {
                 Err(Ended { trouble: Trouble::Answer(answer), .. })
                     if !is_older && error::is_not_served(&answer) =>
                 {
@@ -181,6 +221,7 @@ fn start_error(job_id: String, ended: Ended) -> StartError {
     match (class, trouble) {
         // A refusal says nothing about the tries before it.
         (_, trouble) if in_doubt => StartError::Unknown { job_id, tries, trouble },
+        (_, Trouble::NoCredential(cause)) => StartError::NoCredential { job_id, cause },
         (Class::Refused, Trouble::Answer(answer)) => {
             StartError::Refused { job_id, why: Refusal::of(&answer), answer }
         }
@@ -195,6 +236,7 @@ pub(super) fn api_error(call: &'static str, ended: Ended) -> ApiError {
             ApiError::Refused { call, why: Refusal::of(&answer), answer }
         }
         (_, Trouble::Answer(answer)) if answer.status < 300 => ApiError::Unusable { call, answer },
+        (_, Trouble::NoCredential(cause)) => ApiError::NoCredential { call, cause },
         (_, trouble) => ApiError::Unavailable { call, tries, trouble },
     }
 }

@@ -1,9 +1,11 @@
 //! What can go wrong with a call, by what it means for the caller.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer::{Answer, Shape};
+use super::credentials::GrantError;
 use super::run::RunId;
 
 /// Why a job was not started, or may have been.
@@ -36,6 +38,15 @@ pub enum StartError {
         #[source]
         trouble: Trouble,
     },
+    /// Definite: nothing was sent, for want of an access token.
+    #[error("job {job_id} was not started: there is no access token")]
+    NoCredential {
+        /// The job as given.
+        job_id: String,
+        /// Why.
+        #[source]
+        cause: Arc<GrantError>,
+    },
     /// In doubt: at least one try may have been acted upon, so a run may exist. Only a call with the same token,
     /// or a look at the runs, can tell.
     #[error("whether job {job_id} was started is not known after {tries} tries")]
@@ -61,6 +72,7 @@ impl StartError {
         match self {
             Self::Refused { answer, .. } => Some(answer),
             Self::NotStarted { trouble, .. } | Self::Unknown { trouble, .. } => trouble.answer(),
+            Self::NoCredential { .. } => None,
         }
     }
 }
@@ -98,6 +110,26 @@ pub enum ApiError {
         /// The last fault.
         #[source]
         trouble: Trouble,
+    },
+    /// The secret is not in the scope, or the scope is not there.
+    #[error("secret scope `{scope}` or its key `{key}` does not exist")]
+    SecretMissing {
+        /// The scope asked for.
+        scope: String,
+        /// The key asked for.
+        key: String,
+        /// What was answered.
+        #[source]
+        answer: Answer,
+    },
+    /// Nothing was asked, for want of an access token.
+    #[error("{call} was not asked: there is no access token")]
+    NoCredential {
+        /// Which call.
+        call: &'static str,
+        /// Why.
+        #[source]
+        cause: Arc<GrantError>,
     },
     /// The answer is not one to the question: no JSON of the expected form.
     #[error("{call} was answered with something else")]
@@ -140,6 +172,9 @@ pub enum Trouble {
     /// An answer, not the one hoped for.
     #[error("the answer was no success")]
     Answer(#[source] Answer),
+    /// Not sent: there is no access token to send.
+    #[error("there is no access token")]
+    NoCredential(#[source] Arc<GrantError>),
 }
 
 impl Trouble {
@@ -147,7 +182,7 @@ impl Trouble {
     pub fn answer(&self) -> Option<&Answer> {
         match self {
             Self::Answer(answer) => Some(answer),
-            Self::NoConnection(_) | Self::NoAnswer(_) => None,
+            Self::NoConnection(_) | Self::NoAnswer(_) | Self::NoCredential(_) => None,
         }
     }
 }
@@ -206,6 +241,11 @@ pub(super) fn run_is_missing(answer: &Answer) -> bool {
         || message.contains("Run: ") && message.contains(" in job: ") && message.contains(" doesn't exist");
     matches!(answer.status, 400 | 404)
         && (code == Some("RESOURCE_DOES_NOT_EXIST") || code == Some("INVALID_PARAMETER_VALUE") && says_so)
+}
+
+/// Whether a refused secrets/get means that scope or key is not there.
+pub(super) fn secret_is_missing(answer: &Answer) -> bool {
+    answer.error_code.as_deref() == Some("RESOURCE_DOES_NOT_EXIST")
 }
 
 /// Whether the workspace says that it has no such version of the API (databricks-sdk-py#922).

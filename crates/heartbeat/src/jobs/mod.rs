@@ -10,11 +10,13 @@
 
 mod answer;
 mod client;
+pub mod credentials;
 mod error;
 mod limit;
 mod list;
 mod retry;
 mod run;
+mod secret_bytes;
 mod settings;
 mod token;
 mod transport;
@@ -22,11 +24,13 @@ mod wire;
 
 pub use self::answer::{Answer, Shape};
 pub use self::client::{ClientError, JobsClient};
+pub use self::credentials::{AuthError, Credentials, GrantError};
 pub use self::error::{ApiError, Refusal, StartError, Trouble};
 pub use self::limit::Limiter;
 pub use self::list::{ActiveRuns, RunFilter, RunPhase};
 pub use self::retry::{Backoff, Class, Seen, Verdict, classify, next_wait, retry_after};
 pub use self::run::{Run, RunId, RunNow, RunOutcome};
+pub use self::secret_bytes::SecretBytes;
 pub use self::settings::Settings;
 pub use self::token::{Token, TokenError};
 pub use heartbeat_core::domain::{BadDomain, Domain};

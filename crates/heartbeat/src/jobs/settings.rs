@@ -24,6 +24,8 @@ pub struct Settings {
     pub gets_per_second: NonZeroUsize,
     /// Most runs/list in any second. The workspace's own limit is 30.
     pub lists_per_second: NonZeroUsize,
+    /// Most secrets/get in any second. The workspace's own limit is 1,100 per minute.
+    pub secrets_per_second: NonZeroUsize,
 }
 
 impl Default for Settings {
@@ -41,6 +43,7 @@ impl Default for Settings {
             starts_per_second: count(20),
             gets_per_second: count(100),
             lists_per_second: count(30),
+            secrets_per_second: count(15),
         }
     }
 }

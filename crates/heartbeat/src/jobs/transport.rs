@@ -3,42 +3,30 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::header::{HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use tokio::time::Instant;
 
 use super::Domain;
 use super::answer::Answer;
+use super::credentials::Signer;
 use super::error::Trouble;
 use super::limit::Limiter;
 use super::retry::{Class, Seen, Verdict, classify, next_wait, retry_after};
-use super::token::{Token, TokenError};
 use super::{ClientError, Settings};
 
 /// Most bytes read of an answer. A page of 25 runs with all their tasks is far below.
 const BODY_LIMIT: usize = 16 << 20;
 
-const USER_AGENT: &str =
-    concat!("heartbeat/", env!("CARGO_PKG_VERSION"), " rust/", env!("CARGO_PKG_RUST_VERSION"));
-
-/// Makes the HTTP client: no redirects (a POST must not become a GET elsewhere), the token in every request.
-pub(super) fn http_client(
-    domain: &Domain,
-    token: &Token,
-    settings: &Settings,
-) -> Result<Client, ClientError> {
-    let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
-        .map_err(|_| ClientError::Token(TokenError::NotAHeaderValue))?;
-    bearer.set_sensitive(true);
+/// Makes the HTTP client: no redirects, so that a POST doesn't become a GET elsewhere and no secret follows one.
+pub(super) fn http_client(domain: &Domain, settings: &Settings) -> Result<Client, ClientError> {
     let mut builder = Client::builder()
-        .user_agent(format!("{USER_AGENT} os/{} auth/pat", std::env::consts::OS))
-        .default_headers(HeaderMap::from_iter([(AUTHORIZATION, bearer)]))
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .connect_timeout(settings.connect_limit);
     if domain.is_loopback() {
         builder = builder.no_proxy();
-        if domain.to_string().starts_with("http://") {
+        if domain.as_str().starts_with("http://") {
             // Spares a machine without any CA certificates, and the time to load them.
             builder = builder.tls_certs_only([]);
         }
@@ -71,24 +59,45 @@ pub(super) struct Call<'a, T> {
 }
 
 /// Makes the call until it is answered, refused, or out of time.
-pub(super) async fn exchange<T>(call: Call<'_, T>, settings: &Settings, token: &Token) -> Result<T, Ended> {
+///
+/// A 401 with a token that can be renewed is answered with a new one, once.
+pub(super) async fn exchange<T>(call: Call<'_, T>, settings: &Settings, signer: &Signer) -> Result<T, Ended> {
+    let unsigned = |tries, in_doubt, error| Ended {
+        tries,
+        in_doubt,
+        class: Class::NeverSent,
+        retry_after: None,
+        trouble: Trouble::NoCredential(error),
+    };
+    let mut signature = signer.sign().await.map_err(|error| unsigned(0, false, error))?;
     call.limiter.slot().await;
     let deadline = Instant::now() + call.limit;
-    let mut in_doubt = false;
+    let (mut in_doubt, mut renewed) = (false, false);
     for tries in 1.. {
         let left = deadline.saturating_duration_since(Instant::now());
-        let request = (call.request)().timeout(settings.try_limit.min(left));
-        let (trouble, asked_wait) = match attempt(request, token, call.read).await {
-            Ok(answer) => return Ok(answer),
-            Err(failure) => failure,
-        };
+        let request = (call.request)().headers(signature.headers.clone());
+        let request = request.timeout(settings.try_limit.min(left));
+        let Attempt { trouble, retry_after: asked_wait } =
+            match attempt(request, signature.secret(), call.read).await {
+                Ok(answer) => return Ok(answer),
+                Err(failed) => failed,
+            };
         let Verdict { class, retry } = classify(match &trouble {
-            Trouble::NoConnection(_) => Seen::NoConnection,
+            Trouble::NoConnection(_) | Trouble::NoCredential(_) => Seen::NoConnection,
             Trouble::NoAnswer(_) => Seen::NoAnswer,
             Trouble::Answer(answer) => Seen::Answer(answer),
         });
         in_doubt |= class == Class::Ambiguous;
         let ended = Ended { tries, in_doubt, class, retry_after: asked_wait, trouble };
+        if !renewed && ended.trouble.answer().is_some_and(|answer| answer.status == 401) {
+            renewed = true;
+            if let Some(other) = signer.renew(&signature).await
+                && call.limiter.slot_before(deadline).await
+            {
+                signature = other;
+                continue;
+            }
+        }
         if !retry {
             return Err(ended);
         }
@@ -106,6 +115,7 @@ pub(super) async fn exchange<T>(call: Call<'_, T>, settings: &Settings, token: &
             "jobs api call failed, will be tried again"
         );
         tokio::time::sleep(wait).await;
+        signature = signer.sign().await.map_err(|error| unsigned(tries, in_doubt, error))?;
         if !call.limiter.slot_before(deadline).await {
             return Err(ended);
         }
@@ -113,18 +123,28 @@ pub(super) async fn exchange<T>(call: Call<'_, T>, settings: &Settings, token: &
     unreachable!("the loop ends by the deadline")
 }
 
-async fn attempt<T>(
+/// What became of one try that brought no usable answer.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) trouble: Trouble,
+    /// How long the server asks to wait.
+    pub(super) retry_after: Option<Duration>,
+}
+
+/// One try. `secret` is blotted out should the other side echo it.
+pub(super) async fn attempt<T>(
     request: RequestBuilder,
-    token: &Token,
+    secret: &str,
     read: &(dyn Fn(&[u8]) -> Option<T> + Sync),
-) -> Result<T, (Trouble, Option<Duration>)> {
+) -> Result<T, Attempt> {
+    let failed = |trouble, retry_after| Err(Attempt { trouble, retry_after });
     let mut response = match request.send().await {
         Ok(response) => response,
         // A timeout while connecting can't be told from one while waiting unless the connector says so.
         Err(error) if error.is_connect() || error.is_builder() => {
-            return Err((Trouble::NoConnection(error.without_url()), None));
+            return failed(Trouble::NoConnection(error.without_url()), None);
         }
-        Err(error) => return Err((Trouble::NoAnswer(error.without_url()), None)),
+        Err(error) => return failed(Trouble::NoAnswer(error.without_url()), None),
     };
     let status = response.status();
     let header = |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
@@ -132,15 +152,15 @@ async fn attempt<T>(
     let wait = header(RETRY_AFTER).and_then(|text| retry_after(text, Timestamp::now()));
     let body = match body(&mut response, status).await {
         Ok(body) => body,
-        Err(error) => return Err((Trouble::NoAnswer(error.without_url()), wait)),
+        Err(error) => return failed(Trouble::NoAnswer(error.without_url()), wait),
     };
     if status.is_success()
         && let Some(answer) = read(&body)
     {
         return Ok(answer);
     }
-    let answer = Answer::read(status, location.as_deref(), &body, token.expose());
-    Err((Trouble::Answer(answer), wait))
+    let answer = Answer::read(status, location.as_deref(), &body, secret);
+    failed(Trouble::Answer(answer), wait)
 }
 
 /// The body up to a bound. One that breaks off is an error only where it would have been the answer: an error's
@@ -157,7 +177,7 @@ async fn body(response: &mut Response, status: StatusCode) -> Result<Vec<u8>, re
 }
 
 /// A random number in 0..1, from the random source that we link anyway.
-fn random_unit() -> f64 {
+pub(super) fn random_unit() -> f64 {
     let (_, low) = uuid::Uuid::new_v4().as_u64_pair();
     (low & 0xffff_ffff) as f64 / f64::from(u32::MAX)
 }

@@ -89,7 +89,7 @@ pub(super) struct TerminationBody {
     pub(super) message: Option<String>,
 }
 
-/// Every error shape in one: the API's own, the old `{"error": ..}` and SCIM's.
+/// Every error shape in one: the API's own, the old `{"error": ..}`, SCIM's and OAuth's.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct ErrorBody {
     #[serde(default, deserialize_with = "text_or_number")]
@@ -98,6 +98,8 @@ pub(super) struct ErrorBody {
     pub(super) message: Option<String>,
     #[serde(default, deserialize_with = "text_or_number")]
     pub(super) error: Option<String>,
+    #[serde(default, deserialize_with = "text_or_number")]
+    pub(super) error_description: Option<String>,
     #[serde(default, deserialize_with = "text_or_number")]
     pub(super) detail: Option<String>,
     #[serde(default, rename = "scimType", deserialize_with = "text_or_number")]

@@ -1,4 +1,5 @@
-//! The stand-in's own pages under `/stand-in/`: look at runs and calls, make faults, end runs by hand.
+//! The stand-in's own pages under `/stand-in/`: look at runs and calls, make faults, end, repair
+//! and delete runs by hand, let access tokens run out.
 //!
 //! No credential is asked for: listen on loopback only. Nothing here can run a command.
 
@@ -7,8 +8,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::api::Request;
-use super::config::RunResult;
 use super::fault::Fault;
+use super::job_spec::RunResult;
 use super::reply::Reply;
 use super::state::{RunRefusal, State};
 
@@ -27,7 +28,7 @@ pub(super) fn answer(state: &mut State, request: Request<'_>, now: Timestamp) ->
     let path = request.path.strip_prefix(PREFIX).unwrap_or_default();
     match (request.method, path) {
         ("GET", "runs") => Reply::json(200, &json!({"runs": state.runs().collect::<Vec<_>>()})),
-        ("GET", "calls") => Reply::json(200, &json!({"calls": &state.calls})),
+        ("GET", "calls") => Reply::json(200, &json!({"calls": &state.calls, "counts": &state.counts})),
         ("POST", "faults") => match read_faults(request.body) {
             Ok(faults) => {
                 state.faults.extend(faults);
@@ -39,9 +40,15 @@ pub(super) fn answer(state: &mut State, request: Request<'_>, now: Timestamp) ->
             state.faults.clear();
             Reply::json(200, &json!({"faults": 0}))
         }
-        ("POST", path) => match finish_target(path) {
-            Some(run_id) => finish(state, run_id, request.body, now),
-            None => nothing_here(request.path),
+        ("DELETE", "tokens") => {
+            state.identity.expire_all(now);
+            Reply::json(200, &json!({}))
+        }
+        ("POST", path) => match run_target(path) {
+            Some((run_id, "finish")) => finish(state, run_id, request.body, now),
+            Some((run_id, "repair")) => settled(run_id, state.repair(run_id, now), "has nothing to repair"),
+            Some((run_id, "delete")) => settled(run_id, state.delete(run_id, now), "is not over"),
+            _ => nothing_here(request.path),
         },
         _ => nothing_here(request.path),
     }
@@ -56,26 +63,32 @@ fn read_faults(body: &[u8]) -> Result<Vec<Fault>, serde_json::Error> {
     }
 }
 
-fn finish_target(path: &str) -> Option<i64> {
-    path.strip_prefix("runs/")?.strip_suffix("/finish")?.parse().ok()
+fn run_target(path: &str) -> Option<(i64, &str)> {
+    let (run_id, act) = path.strip_prefix("runs/")?.split_once('/')?;
+    Some((run_id.parse().ok()?, act))
 }
 
 fn finish(state: &mut State, run_id: i64, body: &[u8], now: Timestamp) -> Reply {
-    let result = match serde_json::from_slice::<Finish>(body) {
-        Ok(finish) => finish.result,
-        Err(error) => return Reply::refused(400, "MALFORMED_REQUEST", error.to_string()),
-    };
-    match state.finish(run_id, result, now) {
+    match serde_json::from_slice::<Finish>(body) {
+        Ok(Finish { result }) => settled(run_id, state.finish(run_id, result, now), "is over"),
+        Err(error) => Reply::refused(400, "MALFORMED_REQUEST", error.to_string()),
+    }
+}
+
+fn settled(run_id: i64, result: Result<(), RunRefusal>, phase: &str) -> Reply {
+    match result {
         Ok(()) => Reply::json(200, &json!({})),
         Err(RunRefusal::Missing) => {
             Reply::refused(404, "RESOURCE_DOES_NOT_EXIST", format!("no run {run_id}"))
         }
-        Err(RunRefusal::WrongPhase) => Reply::refused(409, "INVALID_STATE", format!("run {run_id} is over")),
+        Err(RunRefusal::WrongPhase) => Reply::refused(409, "INVALID_STATE", format!("run {run_id} {phase}")),
     }
 }
 
 fn nothing_here(path: &str) -> Reply {
-    let message =
-        format!("{path}: there are GET runs, GET calls, POST and DELETE faults, POST runs/ID/finish");
+    let message = format!(
+        "{path}: there are GET runs, GET calls, POST and DELETE faults, DELETE tokens, POST runs/ID/finish, \
+             runs/ID/repair and runs/ID/delete"
+    );
     Reply::refused(404, "ENDPOINT_NOT_FOUND", message)
 }

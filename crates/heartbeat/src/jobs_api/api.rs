@@ -1,15 +1,15 @@
 //! What the stand-in answers: a request and the state in, a reply out. No I/O, no clock.
 
+use axum::http::HeaderMap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::config::RunResult;
 use super::fault::{Fault, FaultKind, FaultTarget};
+use super::job_spec::RunResult;
 use super::record::RecordedCall;
 use super::reply::Reply;
-use super::run_now;
 use super::state::{RunRefusal, StartRefusal, State};
-use super::{listing, view};
+use super::{listing, run_now, vault, view};
 
 /// An HTTP request, as far as the API looks at it.
 #[derive(Debug, Clone, Copy)]
@@ -17,8 +17,14 @@ pub(super) struct Request<'a> {
     pub(super) method: &'a str,
     pub(super) path: &'a str,
     pub(super) query: &'a str,
-    pub(super) authorization: Option<&'a str>,
+    pub(super) headers: &'a HeaderMap,
     pub(super) body: &'a [u8],
+}
+
+impl Request<'_> {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
 }
 
 /// What to do with the connection.
@@ -39,28 +45,45 @@ enum Endpoint {
     List,
     Cancel,
     Delete,
+    Repair,
+    Secrets,
+    Token,
+    Discovery,
+    /// Everything else, which is not there.
+    Nothing,
 }
 
 impl Endpoint {
-    /// Versions 2.1 and 2.2 alike.
-    fn of(method: &str, path: &str) -> Option<Self> {
-        let call = path.strip_prefix("/api/2.1/jobs/").or_else(|| path.strip_prefix("/api/2.2/jobs/"))?;
-        match (method, call) {
-            ("POST", "run-now") => Some(Self::RunNow),
-            ("GET", "runs/get") => Some(Self::Get),
-            ("GET", "runs/list") => Some(Self::List),
-            ("POST", "runs/cancel") => Some(Self::Cancel),
-            ("POST", "runs/delete") => Some(Self::Delete),
-            _ => None,
+    fn of(state: &State, method: &str, path: &str) -> Self {
+        let older = path.strip_prefix("/api/2.1/jobs/");
+        let newer = path.strip_prefix("/api/2.2/jobs/").filter(|_| state.config.version_2_2);
+        match (method, older.or(newer).unwrap_or_default()) {
+            ("POST", "run-now") => Self::RunNow,
+            ("GET", "runs/get") => Self::Get,
+            ("GET", "runs/list") => Self::List,
+            ("POST", "runs/cancel") => Self::Cancel,
+            ("POST", "runs/delete") => Self::Delete,
+            ("POST", "runs/repair") => Self::Repair,
+            _ if path.starts_with(vault::PREFIX) => Self::Secrets,
+            ("POST", _) if path.ends_with("/token") => Self::Token,
+            ("GET", _) if path.contains("/.well-known/") || path == "/aad/auth" => Self::Discovery,
+            _ => Self::Nothing,
         }
     }
 
-    fn fault_target(self) -> Option<FaultTarget> {
+    /// Its name in counts, and as the target of faults.
+    fn named(self) -> (&'static str, FaultTarget) {
         match self {
-            Self::RunNow => Some(FaultTarget::RunNow),
-            Self::Get => Some(FaultTarget::RunsGet),
-            Self::List => Some(FaultTarget::RunsList),
-            Self::Cancel | Self::Delete => None,
+            Self::RunNow => ("run-now", FaultTarget::RunNow),
+            Self::Get => ("runs/get", FaultTarget::RunsGet),
+            Self::List => ("runs/list", FaultTarget::RunsList),
+            Self::Cancel => ("runs/cancel", FaultTarget::RunsCancel),
+            Self::Delete => ("runs/delete", FaultTarget::RunsDelete),
+            Self::Repair => ("runs/repair", FaultTarget::RunsRepair),
+            Self::Secrets => ("secrets", FaultTarget::Secrets),
+            Self::Token => ("token", FaultTarget::Token),
+            Self::Discovery => ("discovery", FaultTarget::Discovery),
+            Self::Nothing => ("other", FaultTarget::Any),
         }
     }
 }
@@ -68,11 +91,11 @@ impl Endpoint {
 /// Answers a call, records it, and lets a fault have its way.
 pub(super) fn answer(state: &mut State, request: Request<'_>, now: Timestamp) -> Delivery {
     state.advance(now);
-    let Some(endpoint) = Endpoint::of(request.method, request.path) else {
-        return Delivery::Send(unknown_path(request.path));
-    };
+    let endpoint = Endpoint::of(state, request.method, request.path);
+    let (name, target) = endpoint.named();
+    *state.counts.entry(name).or_default() += 1;
     let job_id = job_of(state, endpoint, &request);
-    let fault = endpoint.fault_target().and_then(|on| Fault::take(&mut state.faults, on, job_id));
+    let fault = Fault::take(&mut state.faults, target, job_id);
     let untouched = |reply| (reply, None);
     let (reply, run_id) = match &fault {
         None | Some(FaultKind::DropAfter | FaultKind::NoRunId | FaultKind::Delay(_)) => {
@@ -93,29 +116,24 @@ pub(super) fn answer(state: &mut State, request: Request<'_>, now: Timestamp) ->
             Delivery::Drop | Delivery::Hang => None,
         };
         let body = String::from_utf8_lossy(request.body).into_owned();
-        state.calls.push(RecordedCall { at: now, path: request.path.to_owned(), body, status, run_id });
+        state.record(RecordedCall { at: now, path: request.path.to_owned(), body, status, run_id });
     }
     delivery
 }
 
-/// The SDKs look for `/.well-known/databricks-config` first and take a JSON 404 for "none".
-fn unknown_path(path: &str) -> Reply {
-    if path.starts_with("/.well-known/") {
-        return Reply::refused(404, "ENDPOINT_NOT_FOUND", format!("No API found for 'GET {path}'"));
-    }
-    Reply::text(404, format!("Bad Target: {path}"))
-}
-
 /// The job that a call is about, for faults that ask for one.
 fn job_of(state: &State, endpoint: Endpoint, request: &Request<'_>) -> Option<i64> {
-    match endpoint {
+    let run = match endpoint {
         Endpoint::RunNow => {
             let body: Value = serde_json::from_slice(request.body).ok()?;
-            run_now::integer(body.get("job_id")?)
+            return run_now::integer(body.get("job_id")?);
         }
-        Endpoint::List => listing::Query::parse(request.query).ok()?.job_id,
-        _ => state.run(query_run_id(request.query)?).map(|run| run.job_id),
-    }
+        Endpoint::List => return listing::Query::parse(request.query).ok()?.job_id,
+        Endpoint::Get => query_run_id(request.query),
+        Endpoint::Cancel | Endpoint::Delete | Endpoint::Repair => body_run_id(request.body),
+        Endpoint::Secrets | Endpoint::Token | Endpoint::Discovery | Endpoint::Nothing => None,
+    };
+    state.run(run?).map(|run| run.job_id)
 }
 
 fn serve(
@@ -124,40 +142,40 @@ fn serve(
     request: Request<'_>,
     now: Timestamp,
 ) -> (Reply, Option<i64>) {
-    if let Err(refused) = authorize(state, request.authorization) {
-        return (refused, None);
+    let nothing = || Reply::text(404, format!("Bad Target: {}", request.path));
+    let open = match endpoint {
+        Endpoint::Nothing => Some(nothing()),
+        Endpoint::Token => Some(state.identity.grant(&request, now).unwrap_or_else(nothing)),
+        Endpoint::Discovery => Some(state.identity.discovery(&request).unwrap_or_else(nothing)),
+        _ => state.identity.authorize(&request, now).err(),
+    };
+    if let Some(reply) = open {
+        return (reply, None);
     }
-    match endpoint {
+    let reply = match endpoint {
         Endpoint::RunNow => match start(state, request.body, now) {
             Ok(run_id) => {
-                (Reply::json(200, &json!({"run_id": run_id, "number_in_job": run_id})), Some(run_id))
+                let body = json!({"run_id": run_id, "number_in_job": run_id});
+                return (Reply::json(200, &body), Some(run_id));
             }
-            Err(refused) => (refused, None),
+            Err(refused) => refused,
         },
-        Endpoint::Get => (get(state, request.query, now), None),
-        Endpoint::List => (list(state, request, now), None),
-        Endpoint::Cancel => (change(request.body, |run_id| cancel(state, run_id, now)), None),
-        Endpoint::Delete => (
-            change(request.body, |run_id| state.delete(run_id, now).map_err(|why| missing(run_id, why))),
-            None,
-        ),
-    }
-}
-
-/// 401 and 403 carry an integer `error_code`, as the platform's do.
-fn authorize(state: &State, authorization: Option<&str>) -> Result<(), Reply> {
-    let bearer = authorization.and_then(|value| value.strip_prefix("Bearer ")).map(str::trim);
-    match (bearer.filter(|token| !token.is_empty()), &state.config.token) {
-        (None, _) => {
-            let message = "Credential was not sent or was of an unsupported type for this API.";
-            Err(Reply::refused(401, 401, message))
-        }
-        (Some(given), Some(wanted)) if given != wanted.expose() => {
-            let message = "Invalid access token.";
-            Err(Reply::refused(403, 403, message).header("x-databricks-reason-phrase", message))
-        }
-        (Some(_), _) => Ok(()),
-    }
+        Endpoint::Get => get(state, request.query, now),
+        Endpoint::List => list(state, request, now),
+        Endpoint::Cancel => change(request.body, |run_id| cancel(state, run_id, now)),
+        Endpoint::Delete => change(request.body, |run_id| {
+            state.delete(run_id, now).map_err(|why| missing(run_id, why, "is still active"))?;
+            Ok(json!({}))
+        }),
+        Endpoint::Repair => change(request.body, |run_id| {
+            state.repair(run_id, now).map_err(|why| missing(run_id, why, "has nothing to repair"))?;
+            let repairs = state.run(run_id).map_or(0, |run| i64::from(run.repairs));
+            Ok(json!({"repair_id": run_id + repairs}))
+        }),
+        Endpoint::Secrets => state.vault.answer(&request, now).unwrap_or_else(nothing),
+        Endpoint::Token | Endpoint::Discovery | Endpoint::Nothing => nothing(),
+    };
+    (reply, None)
 }
 
 fn start(state: &mut State, body: &[u8], now: Timestamp) -> Result<i64, Reply> {
@@ -180,9 +198,10 @@ fn get(state: &State, query: &str, now: Timestamp) -> Reply {
         return invalid("run_id is required and must be an integer".to_owned());
     };
     match state.run(run_id) {
-        Some(run) => {
-            Reply::json(200, &view::run(run, state.spec(run.job_id).name.as_deref(), &state.base_url, now))
-        }
+        Some(run) => Reply::json(
+            200,
+            &view::run(run, &state.spec(run.job_id), &state.base_url, view::Tasks::Shown, now),
+        ),
         None => invalid(format!("Run {run_id} does not exist.")),
     }
 }
@@ -192,46 +211,52 @@ fn list(state: &State, request: Request<'_>, now: Timestamp) -> Reply {
         Ok(query) => query,
         Err(message) => return invalid(message),
     };
-    let (runs, next) = query.page(state.runs());
+    let page =
+        if query.is_of_unfinished() { query.page(state.unfinished()) } else { query.page(state.runs()) };
+    let tasks = if query.expand_tasks { view::Tasks::Shown } else { view::Tasks::Hidden };
     let mut body = json!({});
-    if !runs.is_empty() {
-        body["runs"] = runs
-            .into_iter()
-            .map(|run| view::run(run, state.spec(run.job_id).name.as_deref(), &state.base_url, now))
-            .collect();
+    if !page.runs.is_empty() {
+        let shown = page.runs.iter();
+        body["runs"] =
+            shown.map(|run| view::run(run, &state.spec(run.job_id), &state.base_url, tasks, now)).collect();
     }
     if request.path.starts_with("/api/2.1/") {
-        body["has_more"] = next.is_some().into();
+        body["has_more"] = page.next.is_some().into();
     }
-    if let Some(next) = next {
+    if let Some(next) = page.next {
         body["next_page_token"] = next.into();
+    }
+    if let Some(previous) = page.previous {
+        body["prev_page_token"] = previous.into();
     }
     Reply::json(200, &body)
 }
 
 /// Cancelling what is over is no error.
-fn cancel(state: &mut State, run_id: i64, now: Timestamp) -> Result<(), Reply> {
+fn cancel(state: &mut State, run_id: i64, now: Timestamp) -> Result<Value, Reply> {
     match state.finish(run_id, RunResult::Canceled, now) {
-        Ok(()) | Err(RunRefusal::WrongPhase) => Ok(()),
-        Err(why) => Err(missing(run_id, why)),
+        Ok(()) | Err(RunRefusal::WrongPhase) => Ok(json!({})),
+        Err(why) => Err(missing(run_id, why, "")),
     }
 }
 
-fn change(body: &[u8], act: impl FnOnce(i64) -> Result<(), Reply>) -> Reply {
-    let body: Option<Value> = serde_json::from_slice(body).ok();
-    match body.and_then(|body| run_now::integer(body.get("run_id")?)) {
+fn change(body: &[u8], act: impl FnOnce(i64) -> Result<Value, Reply>) -> Reply {
+    match body_run_id(body) {
         None => Reply::refused(400, "MALFORMED_REQUEST", "run_id is required and must be an integer"),
-        Some(run_id) => act(run_id).map_or_else(|refused| refused, |()| Reply::json(200, &json!({}))),
+        Some(run_id) => act(run_id).map_or_else(|refused| refused, |answer| Reply::json(200, &answer)),
     }
 }
 
-fn missing(run_id: i64, why: RunRefusal) -> Reply {
+fn missing(run_id: i64, why: RunRefusal, phase: &str) -> Reply {
     match why {
         RunRefusal::Missing => invalid(format!("Run {run_id} does not exist.")),
-        RunRefusal::WrongPhase => {
-            Reply::refused(400, "INVALID_STATE", format!("Run {run_id} is still active."))
-        }
+        RunRefusal::WrongPhase => Reply::refused(400, "INVALID_STATE", format!("Run {run_id} {phase}.")),
     }
+}
+
+fn body_run_id(body: &[u8]) -> Option<i64> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    run_now::integer(body.get("run_id")?)
 }
 
 fn query_run_id(query: &str) -> Option<i64> {

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::Command;
 use tokio::task::JoinHandle;
 
-use super::config::RunResult;
+use super::job_spec::RunResult;
 
 /// What to run for a run.
 #[derive(Debug, Clone)]
@@ -20,7 +20,7 @@ pub(super) struct Job {
     pub(super) timeout: Option<Duration>,
 }
 
-/// The name under which a command finds a notebook parameter: `HEARTBEAT_PARAM_` and the name in capitals, other
+/// The name under which a command finds a parameter: `HEARTBEAT_PARAM_` and the name in capitals, other
 /// characters than letters and digits as `_`.
 pub(super) fn parameter_variable(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };

@@ -1,15 +1,28 @@
 //! The jobs file: which jobs the stand-in knows, how their runs go, and what it does wrong on purpose.
 //!
 //! ```yaml
-//! token: local-token         # the only token accepted; without it any is
+//! token: local-token         # a token that is accepted; without it and without principals any is
 //! strict: true               # refuse jobs that are not listed; default: true when any is
 //! rate_limit: 20             # starts per second, then 429
+//! version_2_2: false         # be a workspace that has the API in version 2.1 only; default: true
+//! keep_runs: 100000          # ended runs that are remembered, with their tokens; the oldest go first
 //! jobs:
 //!   "42": {name: daily sales, command: ./run.sh, timeout_seconds: 60, max_concurrent_runs: 1, queue: true}
-//!   "43": {duration: 2s, result: FAILED}
+//!   "43": {duration: 2s, results: [FAILED, SUCCESS], parameters: {day: today}}
+//! oauth:                     # service principals of Databricks
+//!   clients: {my-client: my-secret}
+//!   expires_in: 1h
+//!   describe: false          # as before workspaces described themselves; default: true
+//! azure:                     # service principals of Azure: the login is served here too, at /TENANT/oauth2/token
+//!   tenant: my-tenant
+//!   clients: {my-client: my-secret}
+//!   expires_in: 1h
+//!   workspace_resource_id: /subscriptions/1   # ask for the two headers of principals with a role only
+//! secrets: {my-scope: {my-key: the value}}
 //! faults:
 //!   - {on: run-now, job_id: 42, times: 2, kind: {status: {code: 503}}}
 //!   - {on: run-now, kind: drop_after}
+//!   - {on: any, times: 50, kind: {status: {code: 429, headers: {Retry-After: "1"}}}}
 //! ```
 
 use std::collections::BTreeMap;
@@ -18,29 +31,43 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use heartbeat_core::secret::Secret;
+use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
-use serde::{Deserialize, Serialize};
 
 use super::fault::Fault;
+use super::job_spec::{JobSpec, duration};
 use crate::documents::{self, BadDocument};
 use crate::jobs::{Token, TokenError};
 
-/// Most runs of one job at a time that the platform lets a job ask for (Databricks jobs.JobSettings).
-const MOST_CONCURRENT_RUNS: u32 = 1000;
+/// Ended runs that are remembered unless told otherwise.
+const KEEP_RUNS: usize = 100_000;
+/// How long access tokens are good unless told otherwise.
+const TOKEN_LIFE: Duration = Duration::from_hours(1);
 
 /// What a stand-in is to be.
 #[derive(Debug, Clone)]
 pub struct StandInConfig {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// The only token accepted; `None` accepts any, but not none.
+    /// A token that is accepted. Without it and without principals any is, but not none.
     pub token: Option<Token>,
     /// Whether a job that is not in `jobs` is refused. If not, its runs succeed at once.
     pub strict: bool,
     /// Most starts per second; further ones are answered 429. `None`: no limit.
     pub rate_limit: Option<u32>,
+    /// Whether the Jobs API is there in version 2.2 as well as in 2.1.
+    pub version_2_2: bool,
+    /// Most ended runs that are remembered, with their tokens.
+    pub keep_runs: usize,
     /// The jobs by id.
     pub jobs: BTreeMap<i64, JobSpec>,
+    /// Service principals of Databricks.
+    pub oauth: Option<OAuthConfig>,
+    /// Service principals of Azure.
+    pub azure: Option<AzureConfig>,
+    /// Secrets by scope and key.
+    pub secrets: BTreeMap<String, BTreeMap<String, Secret>>,
     /// Faults from the start on, in order.
     pub faults: Vec<Fault>,
 }
@@ -53,66 +80,39 @@ impl Default for StandInConfig {
             token: None,
             strict: false,
             rate_limit: None,
+            version_2_2: true,
+            keep_runs: KEEP_RUNS,
             jobs: BTreeMap::new(),
+            oauth: None,
+            azure: None,
+            secrets: BTreeMap::new(),
             faults: Vec::new(),
         }
     }
 }
 
-/// How the runs of one job go.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct JobSpec {
-    /// Shown as the run's name.
-    pub name: Option<String>,
-    /// Run by `sh -c` for each run: exit 0 is `SUCCESS`, else `FAILED`. Excludes `duration` and `result`.
-    pub command: Option<String>,
-    /// How long a run without a command takes; at once by default.
-    #[serde(deserialize_with = "duration")]
-    pub duration: Option<Duration>,
-    /// How a run without a command ends; `SUCCESS` by default.
-    pub result: Option<RunResult>,
-    /// Runs at a time, as on the platform: 1 by default, 0 skips every run.
-    pub max_concurrent_runs: u32,
-    /// Whether runs beyond `max_concurrent_runs` wait (else they are skipped).
-    pub queue: bool,
-    /// A run that takes longer ends as `TIMEDOUT`; 0 is no limit.
-    pub timeout_seconds: u32,
+/// Service principals of Databricks.
+#[derive(Debug, Clone)]
+pub struct OAuthConfig {
+    /// Secrets by client id.
+    pub clients: BTreeMap<String, Secret>,
+    /// How long a token is good.
+    pub expires_in: Duration,
+    /// Whether `/.well-known/databricks-config` says where tokens are to be had.
+    pub describe: bool,
 }
 
-impl Default for JobSpec {
-    fn default() -> Self {
-        Self {
-            name: None,
-            command: None,
-            duration: None,
-            result: None,
-            max_concurrent_runs: 1,
-            queue: false,
-            timeout_seconds: 0,
-        }
-    }
-}
-
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum RunResult {
-    /// All went well.
-    Success,
-    /// A task failed, all leaf tasks went well.
-    SuccessWithFailures,
-    /// The job failed.
-    Failed,
-    /// It took longer than its timeout.
-    #[serde(rename = "TIMEDOUT")]
-    TimedOut,
-    /// Somebody cancelled it.
-    Canceled,
-    /// The platform failed.
-    InternalError,
-    /// It never ran.
-    Skipped,
+/// Service principals of Azure.
+#[derive(Debug, Clone)]
+pub struct AzureConfig {
+    /// The tenant of the workspace.
+    pub tenant: String,
+    /// Secrets by client id.
+    pub clients: BTreeMap<String, Secret>,
+    /// How long a token is good.
+    pub expires_in: Duration,
+    /// If set, calls need the headers of principals that have a role in Azure only.
+    pub workspace_resource_id: Option<String>,
 }
 
 impl StandInConfig {
@@ -133,25 +133,31 @@ impl StandInConfig {
             return Err(wrong("rate_limit".to_owned(), "must be at least 1"));
         }
         for (JobKey(id), job) in &file.jobs {
-            let key = |key: &str| format!("jobs.{id}.{key}");
-            if job.command.is_some() && job.duration.is_some() {
-                return Err(wrong(
-                    key("duration"),
-                    "excludes `command`: the command takes as long as it takes",
-                ));
-            }
-            if job.command.is_some() && job.result.is_some() {
-                return Err(wrong(key("result"), "excludes `command`: its exit status is the result"));
-            }
-            if job.max_concurrent_runs > MOST_CONCURRENT_RUNS {
-                return Err(wrong(key("max_concurrent_runs"), "must be at most 1000"));
+            if let Some((key, why)) = job.mistake() {
+                return Err(wrong(format!("jobs.{id}.{key}"), why));
             }
         }
+        let secret = |(name, text): (String, String)| (name, Secret::new(text));
+        let named = |texts: BTreeMap<String, String>| texts.into_iter().map(secret).collect();
         Ok(Self {
             token,
             strict: file.strict.unwrap_or(!file.jobs.is_empty()),
             rate_limit: file.rate_limit,
             jobs: file.jobs.into_iter().map(|(JobKey(id), job)| (id, job)).collect(),
+            version_2_2: file.version_2_2.unwrap_or(true),
+            keep_runs: file.keep_runs.unwrap_or(KEEP_RUNS),
+            oauth: file.oauth.map(|oauth| OAuthConfig {
+                clients: named(oauth.clients),
+                expires_in: oauth.expires_in.unwrap_or(TOKEN_LIFE),
+                describe: oauth.describe.unwrap_or(true),
+            }),
+            azure: file.azure.map(|azure| AzureConfig {
+                tenant: azure.tenant,
+                clients: named(azure.clients),
+                expires_in: azure.expires_in.unwrap_or(TOKEN_LIFE),
+                workspace_resource_id: azure.workspace_resource_id,
+            }),
+            secrets: file.secrets.into_iter().map(|(scope, keys)| (scope, named(keys))).collect(),
             faults: file.faults,
             ..Self::default()
         })
@@ -197,14 +203,38 @@ pub enum ConfigError {
     },
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct JobsFile {
     token: Option<String>,
     strict: Option<bool>,
     rate_limit: Option<u32>,
+    version_2_2: Option<bool>,
+    keep_runs: Option<usize>,
     jobs: BTreeMap<JobKey, JobSpec>,
+    oauth: Option<OAuthFile>,
+    azure: Option<AzureFile>,
+    secrets: BTreeMap<String, BTreeMap<String, String>>,
     faults: Vec<Fault>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OAuthFile {
+    clients: BTreeMap<String, String>,
+    #[serde(default, deserialize_with = "duration")]
+    expires_in: Option<Duration>,
+    describe: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AzureFile {
+    tenant: String,
+    clients: BTreeMap<String, String>,
+    #[serde(default, deserialize_with = "duration")]
+    expires_in: Option<Duration>,
+    workspace_resource_id: Option<String>,
 }
 
 /// A job id as the key of a map: YAML may take it for a number.
@@ -241,18 +271,10 @@ impl<'de> Deserialize<'de> for JobKey {
     }
 }
 
-/// `2s`, `1h 30m`.
-pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
-    let span = text.parse::<jiff::SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok());
-    span.map(Some).ok_or_else(|| {
-        de::Error::invalid_value(de::Unexpected::Str(&text), &"a duration such as 500ms, 2s or 1h 30m")
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jobs_api::RunResult;
     use crate::jobs_api::fault::{FaultKind, FaultTarget};
     use rstest::rstest;
 
@@ -264,13 +286,22 @@ rate_limit: 20
 jobs:
   "42": {name: sales, command: "exit 0", timeout_seconds: 60, max_concurrent_runs: 3, queue: true}
   43: {duration: 2s, result: FAILED}
+  44: {results: [FAILED, SUCCESS], parameters: {day: today}, queue_size: 2, skipped_without_result: true}
+oauth: {clients: {c: secret-2}, expires_in: 5m}
+azure: {tenant: t, clients: {c: secret-3}, workspace_resource_id: /r}
+secrets: {s: {k: secret-4}}
 faults:
   - {on: run-now, job_id: 42, times: 2, kind: {status: {code: 503, headers: {Retry-After: "1"}}}}
   - {on: runs-list, kind: html}
   - {on: runs-get, kind: {delay: 1s}}
 "#;
         let config = StandInConfig::parse(text, "jobs.yaml").unwrap();
-        assert!(config.strict && !format!("{config:?}").contains("secret-1"));
+        assert!(config.strict && !format!("{config:?}").contains("secret-"));
+        let (oauth, azure) = (config.oauth.unwrap(), config.azure.unwrap());
+        assert_eq!((oauth.expires_in, oauth.describe), (Duration::from_mins(5), true));
+        assert_eq!((azure.expires_in, azure.clients["c"].expose()), (Duration::from_hours(1), "secret-3"));
+        assert_eq!(config.secrets["s"]["k"].expose(), "secret-4");
+        assert_eq!(config.jobs[&44].plan(7), (Duration::ZERO, RunResult::Success));
         assert_eq!(config.jobs[&42].max_concurrent_runs, 3);
         assert_eq!(config.jobs[&43].duration, Some(Duration::from_secs(2)));
         assert_eq!(config.jobs[&43].result, Some(RunResult::Failed));
@@ -295,6 +326,10 @@ faults:
     #[case("jobs: {1: {result: GREAT}}", "GREAT")]
     #[case("jobs: {1: {command: x, duration: 1s}}", "jobs.1.duration")]
     #[case("jobs: {1: {command: x, result: FAILED}}", "jobs.1.result")]
+    #[case("jobs: {1: {command: x, results: [FAILED]}}", "jobs.1.results")]
+    #[case("jobs: {1: {result: FAILED, results: [FAILED]}}", "jobs.1.results")]
+    #[case("oauth: {client: {a: b}}", "client")]
+    #[case("azure: {clients: {}}", "tenant")]
     #[case("jobs: {1: {max_concurrent_runs: 1001}}", "jobs.1.max_concurrent_runs")]
     #[case("rate_limit: 0", "rate_limit")]
     #[case("token: ' '", "token")]

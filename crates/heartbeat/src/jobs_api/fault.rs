@@ -38,6 +38,20 @@ pub enum FaultTarget {
     RunsGet,
     /// `GET jobs/runs/list`.
     RunsList,
+    /// `POST jobs/runs/cancel`.
+    RunsCancel,
+    /// `POST jobs/runs/delete`.
+    RunsDelete,
+    /// `POST jobs/runs/repair`.
+    RunsRepair,
+    /// Every call of the Secrets API.
+    Secrets,
+    /// Asking for an access token, of Databricks or Azure.
+    Token,
+    /// Asking where access tokens are to be had.
+    Discovery,
+    /// Every call there is but those of the stand-in's own pages.
+    Any,
 }
 
 /// What goes wrong.
@@ -64,7 +78,7 @@ pub enum FaultKind {
 }
 
 fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    super::config::duration(deserializer)?.ok_or_else(|| D::Error::custom("a duration is missing"))
+    super::job_spec::duration(deserializer)?.ok_or_else(|| D::Error::custom("a duration is missing"))
 }
 
 /// A status with all that goes with it.
@@ -96,7 +110,9 @@ impl Fault {
     /// The next fault for a call, used up by one.
     pub(super) fn take(faults: &mut Vec<Self>, on: FaultTarget, job_id: Option<i64>) -> Option<FaultKind> {
         let hits = |fault: &Self| {
-            fault.on == on && fault.times > 0 && (fault.job_id.is_none() || fault.job_id == job_id)
+            (fault.on == on || fault.on == FaultTarget::Any)
+                && fault.times > 0
+                && (fault.job_id.is_none() || fault.job_id == job_id)
         };
         let index = faults.iter().position(hits)?;
         let fault = &mut faults[index];

@@ -13,8 +13,30 @@ pub(super) struct Query {
     start_time_from: Option<i64>,
     start_time_to: Option<i64>,
     run_type: Option<String>,
+    pub(super) expand_tasks: bool,
     limit: usize,
-    after: Option<Place>,
+    offset: usize,
+    cursor: Cursor,
+}
+
+/// Where a page begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Cursor {
+    /// At the newest run.
+    #[default]
+    Start,
+    /// Behind this place.
+    After(Place),
+    /// So that it ends before this place.
+    Before(Place),
+}
+
+/// One page, with the tokens of its neighbours.
+#[derive(Debug)]
+pub(super) struct Page<'a> {
+    pub(super) runs: Vec<&'a RunRecord>,
+    pub(super) next: Option<String>,
+    pub(super) previous: Option<String>,
 }
 
 /// A run's place in the order: newest first, by end time, unfinished ones by start time.
@@ -38,6 +60,10 @@ impl Query {
                 "completed_only" => query.completed_only = flag()?,
                 "start_time_from" => query.start_time_from = Some(number()?),
                 "start_time_to" => query.start_time_to = Some(number()?),
+                "expand_tasks" => query.expand_tasks = flag()?,
+                "offset" => {
+                    query.offset = usize::try_from(number()?).map_err(|_| "offset must not be negative")?;
+                }
                 "run_type" => query.run_type = Some(value.into_owned()),
                 "limit" => {
                     query.limit = match usize::try_from(number()?) {
@@ -48,7 +74,7 @@ impl Query {
                 }
                 "page_token" if value.is_empty() => {}
                 "page_token" => {
-                    query.after = Some(place_of(&value).ok_or("page_token is not one of ours")?);
+                    query.cursor = cursor_of(&value).ok_or("page_token is not one of ours")?;
                 }
                 _ => {}
             }
@@ -59,21 +85,32 @@ impl Query {
         Ok(query)
     }
 
-    /// One page, and the token of the next one.
-    pub(super) fn page<'a>(
-        &self,
-        runs: impl Iterator<Item = &'a RunRecord>,
-    ) -> (Vec<&'a RunRecord>, Option<String>) {
+    /// One page. `runs` may be the unfinished ones only if that is what is asked for.
+    pub(super) fn page<'a>(&self, runs: impl Iterator<Item = &'a RunRecord>) -> Page<'a> {
         let mut found: Vec<_> = runs.filter(|run| self.wants(run)).collect();
         found.sort_unstable_by_key(|run| place(run));
-        found.retain(|run| self.after.is_none_or(|after| place(run) > after));
-        let more = found.len() > self.limit;
-        found.truncate(self.limit);
-        let next = found.last().filter(|_| more).map(|run| {
+        let (start, end) = match self.cursor {
+            Cursor::Start => (self.offset, found.len()),
+            Cursor::After(after) => (found.partition_point(|run| place(run) <= after), found.len()),
+            Cursor::Before(before) => {
+                let end = found.partition_point(|run| place(run) < before);
+                (end.saturating_sub(self.limit), end)
+            }
+        };
+        let start = start.min(found.len());
+        let end = end.min(start + self.limit);
+        let token = |kind: char, run: &RunRecord| {
             let (Reverse(time), Reverse(run_id)) = place(run);
-            format!("{time}-{run_id}")
-        });
-        (found, next)
+            format!("{kind}-{time}-{run_id}")
+        };
+        let next = (end < found.len() && end > start).then(|| token('a', found[end - 1]));
+        let previous = (start > 0 && end > start).then(|| token('b', found[start]));
+        Page { runs: found[start..end].to_vec(), next, previous }
+    }
+
+    /// Whether only unfinished runs can be wanted.
+    pub(super) fn is_of_unfinished(&self) -> bool {
+        self.active_only
     }
 
     fn wants(&self, run: &RunRecord) -> bool {
@@ -93,15 +130,21 @@ fn place(run: &RunRecord) -> Place {
     (Reverse(run.ended.unwrap_or(run.created).as_millisecond()), Reverse(run.run_id))
 }
 
-fn place_of(token: &str) -> Option<Place> {
-    let (time, run_id) = token.split_once('-')?;
-    Some((Reverse(time.parse().ok()?), Reverse(run_id.parse().ok()?)))
+fn cursor_of(token: &str) -> Option<Cursor> {
+    let (kind, rest) = token.split_once('-')?;
+    let (time, run_id) = rest.split_once('-')?;
+    let place = (Reverse(time.parse().ok()?), Reverse(run_id.parse().ok()?));
+    match kind {
+        "a" => Some(Cursor::After(place)),
+        "b" => Some(Cursor::Before(place)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::jobs_api::config::RunResult;
+    use crate::jobs_api::RunResult;
     use jiff::Timestamp;
     use rstest::rstest;
     use std::collections::BTreeMap;
@@ -113,17 +156,18 @@ mod tests {
             job_id,
             phase: if ended.is_some() { Phase::Done(RunResult::Success) } else { Phase::Running },
             idempotency_token: None,
-            notebook_params: BTreeMap::new(),
+            parameters: BTreeMap::new(),
             overriding: serde_json::Map::new(),
             created: at(created),
             started: Some(at(created)),
             ended: ended.map(at),
             deleted: false,
+            repairs: 0,
         }
     }
 
     fn ids(query: &str, runs: &[RunRecord]) -> Vec<i64> {
-        Query::parse(query).unwrap().page(runs.iter()).0.iter().map(|run| run.run_id).collect()
+        Query::parse(query).unwrap().page(runs.iter()).runs.iter().map(|run| run.run_id).collect()
     }
 
     #[rstest]
@@ -146,13 +190,23 @@ mod tests {
         let (mut seen, mut token) = (Vec::new(), String::new());
         loop {
             let query = Query::parse(&format!("limit=0&page_token={token}")).unwrap();
-            let (page, next) = query.page(runs.iter());
-            assert!(page.len() <= 25);
-            seen.extend(page.iter().map(|run| run.run_id));
-            let Some(next) = next else { break };
+            let page = query.page(runs.iter());
+            assert!(page.runs.len() <= 25);
+            seen.extend(page.runs.iter().map(|run| run.run_id));
+            let Some(next) = page.next else { break };
             token = next;
         }
         assert_eq!(seen, (1..=60).rev().collect::<Vec<_>>());
+        let page = |query: &str| {
+            let page = Query::parse(query).unwrap().page(runs.iter());
+            (page.runs.iter().map(|run| run.run_id).collect::<Vec<_>>(), page.previous, page.next)
+        };
+        let (last, previous, next) = page(&format!("limit=25&page_token={token}"));
+        assert_eq!((last, next), ((1..=10).rev().collect(), None));
+        let (middle, ..) = page(&format!("limit=25&page_token={}", previous.unwrap()));
+        assert_eq!(middle, (11..=35).rev().collect::<Vec<_>>());
+        assert_eq!(page("limit=2&offset=3").0, [57, 56]);
+        assert_eq!(page("offset=99"), (Vec::new(), None, None));
     }
 
     #[rstest]

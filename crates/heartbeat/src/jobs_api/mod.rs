@@ -1,18 +1,22 @@
 //! A local stand-in for the Databricks Jobs API: `heartbeat jobs-api`, the demo and the tests.
 //!
-//! It serves run-now, runs/get, runs/list, runs/cancel and runs/delete in versions 2.1 and 2.2 as the platform
-//! does where that is known: idempotency tokens, concurrency limits with and without queue, error bodies, both
-//! forms of run state, paging. A run's job may be a shell command. Faults can be made on purpose, above all those
-//! in which a run is made and its answer lost. State is in memory: a stand-in that is started again knows nothing.
+//! It serves run-now, runs/get, runs/list, runs/cancel, runs/delete and runs/repair in versions 2.1 and 2.2 as the
+//! platform does where that is known: idempotency tokens, concurrency limits with and without queue, error bodies, both
+//! forms of run state, paging; the Secrets API; and access tokens for service principals of Databricks and Azure. A
+//! run's job may be a shell command. Faults can be made on purpose, above all those in which a run is made and its
+//! answer lost. State is in memory and bounded: a stand-in that is started again knows nothing, and the oldest ended
+//! runs are forgotten with their tokens.
 //!
 //! Where the platform is not documented we chose: a token counts for the whole workspace, and the token of a
-//! deleted run is a 400 INVALID_PARAMETER_VALUE.
+//! deleted run is a 400 INVALID_PARAMETER_VALUE; an access token that has run out is a 401.
 
 mod admin;
 mod api;
 mod commands;
 mod config;
 mod fault;
+mod identity;
+mod job_spec;
 mod line;
 mod listing;
 mod record;
@@ -20,6 +24,7 @@ mod reply;
 mod run_now;
 mod server;
 mod state;
+mod vault;
 mod view;
 
 use std::io;
@@ -32,8 +37,9 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-pub use self::config::{ConfigError, JobSpec, RunResult, StandInConfig};
+pub use self::config::{AzureConfig, ConfigError, OAuthConfig, StandInConfig};
 pub use self::fault::{Fault, FaultKind, FaultTarget, StatusFault};
+pub use self::job_spec::{JobSpec, RunResult};
 pub use self::record::{Phase, RecordedCall, RunRecord};
 use self::server::Shared;
 use self::state::State;
@@ -108,7 +114,7 @@ impl StandInHandle {
 
     /// Every run-now call so far, refused and lost ones too, oldest first.
     pub fn run_now_calls(&self) -> Vec<RecordedCall> {
-        self.shared.step(|state, _| state.calls.clone())
+        self.shared.step(|state, _| state.calls.iter().cloned().collect())
     }
 
     /// Makes a fault, after those that are still to come.
@@ -124,6 +130,32 @@ impl StandInHandle {
     /// Ends a run by hand. `false`: there is no such run, or it is over.
     pub fn finish(&self, run_id: i64, result: RunResult) -> bool {
         self.shared.step(|state, now| state.finish(run_id, result, now).is_ok())
+    }
+
+    /// Lets a run that ended badly run again under its id. `false`: there is no such run, or nothing to repair.
+    pub fn repair(&self, run_id: i64) -> bool {
+        self.shared.step(|state, now| state.repair(run_id, now).is_ok())
+    }
+
+    /// Deletes a run that is over; its token stays taken. `false`: there is no such run, or it is not over.
+    pub fn delete(&self, run_id: i64) -> bool {
+        self.shared.step(|state, now| state.delete(run_id, now).is_ok())
+    }
+
+    /// Calls so far, lost ones too: `run-now`, `runs/get`, `runs/list`, `runs/cancel`, `runs/delete`, `runs/repair`,
+    /// `secrets`, `token`, `discovery` or `other`.
+    pub fn count(&self, call: &str) -> u64 {
+        self.shared.step(|state, _| state.counts.get(call).copied().unwrap_or_default())
+    }
+
+    /// Access tokens handed out so far.
+    pub fn granted_tokens(&self) -> u64 {
+        self.shared.step(|state, _| state.identity.count)
+    }
+
+    /// Lets every access token that was handed out run out.
+    pub fn expire_tokens(&self) {
+        self.shared.step(|state, now| state.identity.expire_all(now));
     }
 
     /// Stops: no new connections, answers under way are sent, waiting callers are cut off, commands are killed

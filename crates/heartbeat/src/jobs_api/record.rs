@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::config::RunResult;
+use super::job_spec::RunResult;
 
 /// A run of the stand-in.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -19,8 +19,8 @@ pub struct RunRecord {
     pub phase: Phase,
     /// The token it was started with.
     pub idempotency_token: Option<String>,
-    /// The notebook parameters it was started with.
-    pub notebook_params: BTreeMap<String, String>,
+    /// The notebook or job parameters it was started with, by name.
+    pub parameters: BTreeMap<String, String>,
     /// All parameters it was started with, as they came.
     pub overriding: Map<String, Value>,
     /// When it was made.
@@ -31,6 +31,8 @@ pub struct RunRecord {
     pub ended: Option<Timestamp>,
     /// Whether it was deleted: the API no longer shows it.
     pub deleted: bool,
+    /// How often it was repaired: it ran again under its id.
+    pub repairs: u32,
 }
 
 /// How a run stands.

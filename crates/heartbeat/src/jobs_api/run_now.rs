@@ -9,7 +9,7 @@ use super::state::Start;
 
 /// Longest idempotency token, in characters.
 const LONGEST_TOKEN: usize = 64;
-/// Most bytes of the JSON form of `notebook_params`.
+/// Most bytes of the JSON form of parameters.
 const MOST_PARAMETER_BYTES: usize = 10_000;
 /// Fields that change what the run does; shown again in `overriding_parameters`.
 const PARAMETERS: [&str; 8] = [
@@ -47,12 +47,17 @@ pub(super) fn read(body: &[u8]) -> Result<Start, Reply> {
             _ => return Err(malformed("queue.enabled must be true or false")),
         },
     };
-    let notebook_params = texts(body.get("notebook_params"))?;
+    let notebook_params = texts(&body, "notebook_params")?;
+    let job_parameters = texts(&body, "job_parameters")?;
+    if notebook_params.is_some() && job_parameters.is_some() {
+        return Err(invalid("notebook_params and job_parameters must not be given both"));
+    }
+    let parameters = notebook_params.or(job_parameters).unwrap_or_default();
     let overriding: Map<_, _> = PARAMETERS
         .iter()
         .filter_map(|key| Some(((*key).to_owned(), body.get(*key).filter(|value| !value.is_null())?.clone())))
         .collect();
-    Ok(Start { job_id, token, queue, notebook_params, overriding })
+    Ok(Start { job_id, token, queue, parameters, overriding })
 }
 
 /// A 64-bit integer, written as a number or as a text.
@@ -64,21 +69,23 @@ pub(super) fn integer(value: &Value) -> Option<i64> {
     }
 }
 
-fn texts(value: Option<&Value>) -> Result<BTreeMap<String, String>, Reply> {
-    let map = match value {
-        None | Some(Value::Null) => return Ok(BTreeMap::new()),
+fn texts(body: &Map<String, Value>, key: &str) -> Result<Option<BTreeMap<String, String>>, Reply> {
+    let map = match body.get(key) {
+        None | Some(Value::Null) => return Ok(None),
         Some(Value::Object(map)) => map,
-        Some(_) => return Err(malformed("Expected map field notebook_params")),
+        Some(_) => return Err(malformed(&format!("Expected map field {key}"))),
     };
     if Value::Object(map.clone()).to_string().len() > MOST_PARAMETER_BYTES {
-        return Err(invalid("notebook_params must not exceed 10000 bytes"));
+        return Err(invalid(&format!("{key} must not exceed 10000 bytes")));
     }
-    map.iter()
+    let texts: Result<_, _> = map
+        .iter()
         .map(|(key, value)| match value {
             Value::String(text) => Ok((key.clone(), text.clone())),
-            _ => Err(malformed("notebook_params must map texts to texts")),
+            _ => Err(malformed("parameters must map texts to texts")),
         })
-        .collect()
+        .collect();
+    texts.map(Some)
 }
 
 fn malformed(message: &str) -> Reply {
@@ -99,7 +106,7 @@ mod tests {
         let body = br#"{"job_id": "0042", "notebook_params": {"msg": "hi"}, "idempotency_token": ""}"#;
         let start = read(body).unwrap();
         assert_eq!((start.job_id, start.token, start.queue), (42, None, None));
-        assert_eq!(start.notebook_params["msg"], "hi");
+        assert_eq!(start.parameters["msg"], "hi");
         assert_eq!(start.overriding["notebook_params"]["msg"], "hi");
     }
 
@@ -113,6 +120,8 @@ mod tests {
     #[case(r#"{"job_id": 9223372036854775808}"#, "MALFORMED_REQUEST")]
     #[case(r#"{"job_id": 1, "notebook_params": "{}"}"#, "MALFORMED_REQUEST")]
     #[case(r#"{"job_id": 1, "notebook_params": {"a": 1}}"#, "MALFORMED_REQUEST")]
+    #[case(r#"{"job_id": 1, "job_parameters": {"a": 1}}"#, "MALFORMED_REQUEST")]
+    #[case(r#"{"job_id": 1, "job_parameters": {}, "notebook_params": {}}"#, "INVALID_PARAMETER_VALUE")]
     #[case(r#"{"job_id": 1, "queue": true}"#, "MALFORMED_REQUEST")]
     #[case(r#"{"job_id": 1, "idempotency_token": 1}"#, "MALFORMED_REQUEST")]
     fn mistakes_are_refused(#[case] body: &str, #[case] code: &str) {

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, State as Extract};
-use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use jiff::Timestamp;
@@ -85,12 +84,13 @@ fn job_of(state: &State, effect: &Effect) -> Option<Job> {
     let Effect::Start(run_id) = *effect else { return None };
     let run = state.run(run_id)?;
     let spec = state.spec(run.job_id);
+    let mut parameters = spec.parameters.clone();
+    parameters.extend(run.parameters.clone());
     let mut environment = vec![
         ("HEARTBEAT_JOB_ID".to_owned(), run.job_id.to_string()),
         ("HEARTBEAT_RUN_ID".to_owned(), run_id.to_string()),
     ];
-    environment
-        .extend(run.notebook_params.iter().map(|(name, value)| (parameter_variable(name), value.clone())));
+    environment.extend(parameters.iter().map(|(name, value)| (parameter_variable(name), value.clone())));
     let timeout = (spec.timeout_seconds > 0).then(|| Duration::from_secs(spec.timeout_seconds.into()));
     Some(Job { run_id, command: spec.command?, environment, timeout })
 }
@@ -109,7 +109,7 @@ pub(super) async fn handle(
         method: parts.method.as_str(),
         path: parts.uri.path(),
         query: parts.uri.query().unwrap_or_default(),
-        authorization: parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()),
+        headers: &parts.headers,
         body: &body,
     };
     let delivery = if request.path.starts_with(admin::PREFIX) {

@@ -4,15 +4,17 @@
 //! Runs without a command need no timer: [`State::advance`] settles whatever was due by `now`, in order.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::config::{JobSpec, RunResult, StandInConfig};
+use super::config::StandInConfig;
 use super::fault::Fault;
+use super::identity::Identity;
+use super::job_spec::{JobSpec, RunResult};
 use super::record::{Phase, RecordedCall, RunRecord};
+use super::vault::Vault;
 
 /// Something to be done outside the state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +29,7 @@ pub(super) enum Effect {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(super) enum RunRefusal {
     Missing,
-    /// It is over (for finish) or not over (for delete).
+    /// It is over (for finish), not over (for delete), or not over and bad (for repair).
     WrongPhase,
 }
 
@@ -37,7 +39,7 @@ pub(super) struct Start {
     pub(super) job_id: i64,
     pub(super) token: Option<String>,
     pub(super) queue: Option<bool>,
-    pub(super) notebook_params: BTreeMap<String, String>,
+    pub(super) parameters: BTreeMap<String, String>,
     pub(super) overriding: Map<String, Value>,
 }
 
@@ -48,14 +50,34 @@ pub(super) enum StartRefusal {
     TokenOfDeletedRun,
 }
 
+/// What a job is doing.
+#[derive(Debug, Default)]
+struct Job {
+    /// Runs that began to run, repairs too.
+    begun: usize,
+    running: BTreeSet<i64>,
+    queued: BTreeSet<i64>,
+    /// When runs end by themselves.
+    due: HashMap<i64, Timestamp>,
+}
+
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) config: StandInConfig,
     pub(super) base_url: String,
     pub(super) faults: Vec<Fault>,
-    pub(super) calls: Vec<RecordedCall>,
+    pub(super) calls: VecDeque<RecordedCall>,
+    /// Calls by what they were for.
+    pub(super) counts: BTreeMap<&'static str, u64>,
+    pub(super) identity: Identity,
+    pub(super) vault: Vault,
     runs: BTreeMap<i64, RunRecord>,
+    jobs: HashMap<i64, Job>,
     unfinished: BTreeSet<i64>,
+    /// Ends that come by themselves, in their order.
+    due: BTreeMap<(Timestamp, i64), RunResult>,
+    /// Runs that ended, in that order.
+    ended: BTreeSet<(Timestamp, i64)>,
     tokens: HashMap<String, i64>,
     recent_starts: VecDeque<Timestamp>,
     next_run_id: i64,
@@ -66,11 +88,17 @@ impl State {
     pub(super) fn new(config: StandInConfig, base_url: String, now: Timestamp) -> Self {
         Self {
             faults: config.faults.clone(),
+            identity: Identity::new(&config, &base_url),
+            vault: Vault::new(&config.secrets, now),
             config,
             base_url,
-            calls: Vec::new(),
+            calls: VecDeque::new(),
+            counts: BTreeMap::new(),
             runs: BTreeMap::new(),
+            jobs: HashMap::new(),
             unfinished: BTreeSet::new(),
+            due: BTreeMap::new(),
+            ended: BTreeSet::new(),
             tokens: HashMap::new(),
             recent_starts: VecDeque::new(),
             // 15 digits, and not those of an earlier stand-in on the same port.
@@ -96,6 +124,19 @@ impl State {
     /// All runs, deleted ones too, oldest first.
     pub(super) fn runs(&self) -> impl Iterator<Item = &RunRecord> {
         self.runs.values()
+    }
+
+    /// Runs that wait or run, oldest first.
+    pub(super) fn unfinished(&self) -> impl Iterator<Item = &RunRecord> {
+        self.unfinished.iter().filter_map(|run_id| self.runs.get(run_id))
+    }
+
+    /// Remembers a call, as long as runs are remembered.
+    pub(super) fn record(&mut self, call: RecordedCall) {
+        self.calls.push_back(call);
+        if self.calls.len() > self.config.keep_runs {
+            self.calls.pop_front();
+        }
     }
 
     /// Whether one more start keeps within the limit; counts it if so.
@@ -127,31 +168,37 @@ impl State {
         if let Some(token) = &start.token {
             self.tokens.insert(token.clone(), run_id);
         }
-        let phase = if self.running(start.job_id) < spec.max_concurrent_runs as usize {
+        let job = self.jobs.entry(start.job_id).or_default();
+        let phase = if job.running.len() < spec.max_concurrent_runs as usize {
             Phase::Running
-        } else if start.queue.unwrap_or(spec.queue) && spec.max_concurrent_runs > 0 {
+        } else if !start.queue.unwrap_or(spec.queue) || spec.max_concurrent_runs == 0 {
+            Phase::Done(RunResult::Skipped)
+        } else if job.queued.len() < spec.queue_size as usize {
             Phase::Queued
         } else {
-            Phase::Done(RunResult::Skipped)
+            Phase::Done(RunResult::QueueFull)
         };
         let run = RunRecord {
             run_id,
             job_id: start.job_id,
             phase,
             idempotency_token: start.token,
-            notebook_params: start.notebook_params,
+            parameters: start.parameters,
             overriding: start.overriding,
             created: now,
-            started: (phase == Phase::Running).then_some(now),
+            started: None,
             ended: matches!(phase, Phase::Done(_)).then_some(now),
             deleted: false,
+            repairs: 0,
         };
         self.runs.insert(run_id, run);
-        if !matches!(phase, Phase::Done(_)) {
-            self.unfinished.insert(run_id);
-        }
-        if phase == Phase::Running && spec.command.is_some() {
-            self.effects.push(Effect::Start(run_id));
+        match phase {
+            Phase::Running => self.begin(run_id, now),
+            Phase::Queued => {
+                self.unfinished.insert(run_id);
+                self.jobs.entry(start.job_id).or_default().queued.insert(run_id);
+            }
+            Phase::Done(_) => self.remember(run_id, now),
         }
         Ok(run_id)
     }
@@ -172,6 +219,23 @@ impl State {
         Ok(())
     }
 
+    /// Lets a run that ended badly run again under its id, whatever the limit of its job.
+    pub(super) fn repair(&mut self, run_id: i64, now: Timestamp) -> Result<(), RunRefusal> {
+        self.advance(now);
+        let phase = self.run(run_id).ok_or(RunRefusal::Missing)?.phase;
+        if !matches!(phase, Phase::Done(result) if !result.is_good()) {
+            return Err(RunRefusal::WrongPhase);
+        }
+        if let Some(run) = self.runs.get_mut(&run_id) {
+            if let Some(ended) = run.ended.take() {
+                self.ended.remove(&(ended, run_id));
+            }
+            run.repairs += 1;
+        }
+        self.begin(run_id, now);
+        Ok(())
+    }
+
     /// Forgets a run that is over; its token stays taken.
     pub(super) fn delete(&mut self, run_id: i64, now: Timestamp) -> Result<(), RunRefusal> {
         self.advance(now);
@@ -187,38 +251,32 @@ impl State {
 
     /// Ends what was due by `now` and starts what waited for it.
     pub(super) fn advance(&mut self, now: Timestamp) {
-        while let Some((at, run_id, result)) = self.next_due().filter(|(at, ..)| *at <= now) {
+        while let Some((&(at, run_id), &result)) = self.due.first_key_value()
+            && at <= now
+        {
             self.end(run_id, result, at);
         }
     }
 
-    fn next_due(&self) -> Option<(Timestamp, i64, RunResult)> {
-        self.unfinished
-            .iter()
-            .filter_map(|run_id| self.due(&self.runs[run_id]))
-            .min_by_key(|(at, id, _)| (*at, *id))
-    }
-
-    /// When and how a running run without a command ends by itself.
-    fn due(&self, run: &RunRecord) -> Option<(Timestamp, i64, RunResult)> {
-        let started = run.started?;
-        let spec = self.spec(run.job_id);
+    /// A run begins to run.
+    fn begin(&mut self, run_id: i64, at: Timestamp) {
+        let Some(run) = self.runs.get_mut(&run_id) else { return };
+        (run.phase, run.started) = (Phase::Running, Some(at));
+        let job_id = run.job_id;
+        let spec = self.config.jobs.get(&job_id).cloned().unwrap_or_default();
+        let job = self.jobs.entry(job_id).or_default();
+        job.running.insert(run_id);
+        self.unfinished.insert(run_id);
         if spec.command.is_some() {
-            return None;
-        }
-        let takes = spec.duration.unwrap_or_default();
-        let timeout = Duration::from_secs(spec.timeout_seconds.into());
-        let (takes, result) = if !timeout.is_zero() && takes > timeout {
-            (timeout, RunResult::TimedOut)
+            self.effects.push(Effect::Start(run_id));
         } else {
-            (takes, spec.result.unwrap_or(RunResult::Success))
-        };
-        started.checked_add(takes).ok().map(|at| (at, run.run_id, result))
-    }
-
-    fn running(&self, job_id: i64) -> usize {
-        let running = |run: &&RunRecord| run.job_id == job_id && run.phase == Phase::Running;
-        self.unfinished.iter().map(|run_id| &self.runs[run_id]).filter(running).count()
+            let (takes, result) = spec.plan(job.begun);
+            if let Ok(end) = at.checked_add(takes) {
+                self.due.insert((end, run_id), result);
+                job.due.insert(run_id, end);
+            }
+        }
+        job.begun += 1;
     }
 
     fn end(&mut self, run_id: i64, result: RunResult, at: Timestamp) {
@@ -230,19 +288,30 @@ impl State {
         if spec.command.is_some() {
             self.effects.push(Effect::Kill(run_id));
         }
-        let waits = |run_id: &&i64| {
-            let run = &self.runs[*run_id];
-            run.job_id == job_id && run.phase == Phase::Queued
-        };
-        let next = self.unfinished.iter().find(waits).copied();
-        let Some(next) = next.filter(|_| self.running(job_id) < spec.max_concurrent_runs as usize) else {
-            return;
-        };
-        if let Some(run) = self.runs.get_mut(&next) {
-            (run.phase, run.started) = (Phase::Running, Some(at));
+        let job = self.jobs.entry(job_id).or_default();
+        if let Some(due) = job.due.remove(&run_id) {
+            self.due.remove(&(due, run_id));
         }
-        if spec.command.is_some() {
-            self.effects.push(Effect::Start(next));
+        job.running.remove(&run_id);
+        job.queued.remove(&run_id);
+        if job.running.len() < spec.max_concurrent_runs as usize
+            && let Some(next) = job.queued.pop_first()
+        {
+            self.begin(next, at);
+        }
+        self.remember(run_id, at);
+    }
+
+    /// A run has ended: the oldest such make room, with their tokens.
+    fn remember(&mut self, run_id: i64, at: Timestamp) {
+        self.ended.insert((at, run_id));
+        while self.ended.len() > self.config.keep_runs
+            && let Some((_, oldest)) = self.ended.pop_first()
+        {
+            let token = self.runs.remove(&oldest).and_then(|run| run.idempotency_token);
+            if let Some(token) = token {
+                self.tokens.remove(&token);
+            }
         }
     }
 }

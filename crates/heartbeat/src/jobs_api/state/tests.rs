@@ -114,3 +114,52 @@ fn the_rate_limit_slides() {
         .map(|millis| state.admit(at(0) + jiff::SignedDuration::from_millis(millis)));
     assert_eq!(admitted, [true, true, false, true, false, true]);
 }
+
+#[test]
+fn runs_end_in_turn_and_a_repair_takes_the_next_turn_under_its_id() {
+    let mut state = state("jobs: {1: {duration: 5s, results: [FAILED, SUCCESS]}}");
+    let run = state.start(start(1, "t"), at(0)).unwrap();
+    state.advance(at(5));
+    assert_eq!(phases(&state), [Phase::Done(RunResult::Failed)]);
+    assert_eq!(state.repair(run, at(6)), Ok(()));
+    assert_eq!(state.repair(run, at(7)), Err(RunRefusal::WrongPhase));
+    let repaired = state.run(run).unwrap();
+    assert_eq!((repaired.phase, repaired.ended, repaired.repairs), (Phase::Running, None, 1));
+    assert_eq!(state.start(start(1, "t"), at(8)), Ok(run));
+    state.advance(at(11));
+    assert_eq!(phases(&state), [DONE]);
+    assert_eq!(state.repair(run, at(12)), Err(RunRefusal::WrongPhase));
+    assert_eq!(state.repair(7, at(12)), Err(RunRefusal::Missing));
+}
+
+#[test]
+fn a_full_queue_skips() {
+    let mut state = state("jobs: {1: {duration: 5s, queue: true, queue_size: 1}}");
+    for _ in 0..3 {
+        state.start(start(1, ""), at(0)).unwrap();
+    }
+    assert_eq!(phases(&state), [Phase::Running, Phase::Queued, Phase::Done(RunResult::QueueFull)]);
+}
+
+#[test]
+fn only_so_many_ended_runs_are_remembered_and_their_tokens_go_with_them() {
+    let mut state = state("{keep_runs: 3, jobs: {1: {max_concurrent_runs: 9}, 2: {duration: 1h}}}");
+    let active = state.start(start(2, "active"), at(0)).unwrap();
+    let first = state.start(start(1, "t0"), at(1)).unwrap();
+    for n in 1..4 {
+        state.start(start(1, &format!("t{n}")), at(1 + n)).unwrap();
+    }
+    state.advance(at(9));
+    assert_eq!((state.runs().count(), state.run(first)), (4, None));
+    assert_eq!(state.start(start(2, "active"), at(9)), Ok(active));
+    assert_ne!(state.start(start(1, "t0"), at(9)), Ok(first));
+    // Repaired, the oldest is no ended run for a while.
+    state.finish(active, RunResult::Failed, at(10)).unwrap();
+    state.repair(active, at(11)).unwrap();
+    for n in 4..9 {
+        state.start(start(1, &format!("t{n}")), at(12)).unwrap();
+    }
+    state.advance(at(13));
+    assert_eq!(state.run(active).unwrap().phase, Phase::Running);
+    assert_eq!(state.runs().count(), 4);
+}
