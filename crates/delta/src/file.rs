@@ -24,6 +24,10 @@ pub(crate) struct LoggedFile {
     /// Percent-encoded and relative to the table, exactly as in the log.
     pub(crate) path: String,
     pub(crate) size: i64,
+    /// Milliseconds since 1970, by the writer's clock.
+    pub(crate) modified: i64,
+    /// JSON, as the log has it; kept only where somebody asks for it.
+    pub(crate) stats: Option<String>,
     pub(crate) deletion_vector: Option<DeletionVectorDescriptor>,
 }
 

@@ -14,9 +14,6 @@ use crate::error::{Access, ColumnProblem, Error, Problems};
 use crate::protocol::{self, Protocol, Refusal};
 use crate::record::{Column, DeltaRecord, Kind};
 
-/// Commits between two checkpoints where the table does not say.
-const CHECKPOINT_INTERVAL: u64 = 50;
-
 /// Columns and rules of one version of a table.
 #[derive(Debug)]
 pub(crate) struct Layout {
@@ -25,7 +22,10 @@ pub(crate) struct Layout {
     /// Index in `schema` of each column of the row type.
     pub(crate) columns: Vec<usize>,
     pub(crate) change_feed: bool,
-    pub(crate) checkpoint_interval: u64,
+    /// Commits between two checkpoints, where the table says.
+    pub(crate) checkpoint_interval: Option<u64>,
+    /// The table's properties.
+    pub(crate) properties: HashMap<String, String>,
     write_refusal: Option<Refusal>,
 }
 
@@ -56,8 +56,8 @@ impl Layout {
             checkpoint_interval: configuration
                 .get("delta.checkpointInterval")
                 .and_then(|interval| interval.parse().ok())
-                .filter(|interval| *interval > 0)
-                .unwrap_or(CHECKPOINT_INTERVAL),
+                .filter(|interval| *interval > 0),
+            properties: configuration.clone(),
             write_refusal: protocol::write_refusal(protocol, configuration, &kernel_schema),
             schema: Arc::new(schema),
             kernel_schema,
@@ -100,6 +100,7 @@ pub(crate) fn schema_string(columns: &[Column]) -> String {
             let data_type = match column.kind {
                 Kind::Text => json!("string"),
                 Kind::Time => json!("timestamp"),
+                Kind::Number => json!("long"),
                 Kind::Texts => json!({"type": "array", "elementType": "string", "containsNull": true}),
             };
             json!({"name": column.name, "type": data_type, "nullable": true, "metadata": {}})

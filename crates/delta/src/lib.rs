@@ -8,14 +8,17 @@
 mod blobs;
 mod cell;
 mod commit;
+mod entry;
 mod error;
 mod file;
 mod layout;
 mod location;
 mod log;
+mod log_dir;
 mod plan;
 mod protocol;
 mod record;
+mod stale;
 mod table;
 
 pub use blobs::DeltaBlobs;

@@ -33,6 +33,8 @@ pub(crate) struct TableState {
     pub(crate) files: Vec<Arc<DataFile>>,
     /// What the storage says of this version's log entry: it tells a table made anew from this one.
     pub(crate) entry: Option<ObjectMeta>,
+    /// The version of the checkpoint that the log begins with, as far as we know.
+    pub(crate) checkpoint: Option<u64>,
     /// Milliseconds; known where the table has in-commit timestamps.
     pub(crate) in_commit_timestamp: Option<i64>,
 }
@@ -79,6 +81,7 @@ pub(crate) async fn read(
         layout,
         files,
         entry: location.head(&Location::entry(listing.version)).await?,
+        checkpoint: listing.checkpoint,
         in_commit_timestamp: listing.in_commit_timestamp,
     })
 }
@@ -103,6 +106,7 @@ struct Listing {
     partition_columns: Vec<String>,
     schema: delta_kernel::schema::SchemaRef,
     files: Vec<LoggedFile>,
+    checkpoint: Option<u64>,
     in_commit_timestamp: Option<i64>,
 }
 
@@ -137,6 +141,7 @@ fn replay(root: &Url, engine: &dyn Engine) -> DeltaResult<Listing> {
     Ok(Listing {
         table_id: metadata.id().to_owned(),
         version: snapshot.version(),
+        checkpoint: snapshot.log_segment().checkpoint_version,
         protocol,
         partition_columns: metadata.partition_columns().to_vec(),
         schema: snapshot.schema(),
@@ -153,6 +158,8 @@ fn collect_files(batch: &RecordBatch, selected: &[bool], files: &mut Vec<LoggedF
     };
     let paths = column("path")?.as_string::<i32>();
     let sizes = column("size")?.as_primitive::<Int64Type>();
+    let modified = column("modificationTime")?.as_primitive::<Int64Type>();
+    let stats = column("stats")?.as_string::<i32>();
     let vectors = column("deletionVector")?.as_struct();
     for row in 0..batch.num_rows() {
         if !selected.get(row).copied().unwrap_or(true) || paths.is_null(row) {
@@ -171,7 +178,13 @@ fn collect_files(batch: &RecordBatch, selected: &[bool], files: &mut Vec<LoggedF
                 part(4).as_primitive::<Int64Type>().value(row),
             )?)
         };
-        files.push(LoggedFile { path: paths.value(row).to_owned(), size: sizes.value(row), deletion_vector });
+        files.push(LoggedFile {
+            path: paths.value(row).to_owned(),
+            size: sizes.value(row),
+            modified: modified.value(row),
+            stats: stats.is_valid(row).then(|| stats.value(row).to_owned()),
+            deletion_vector,
+        });
     }
     Ok(())
 }

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use heartbeat_core::table::{Changes, Commit, Snapshot, Table};
 use jiff::Timestamp;
-use object_store::ObjectStore;
+use object_store::{ObjectMeta, ObjectStore};
 use url::Url;
 use uuid::Uuid;
 
-use crate::commit::{self, Prepared, Written};
+use crate::commit::{self, Prepared};
+use crate::entry::Written;
 use crate::error::{Cause, Error};
 use crate::file::DataFile;
 use crate::layout::schema_string;
@@ -69,18 +70,38 @@ impl<R: DeltaRecord> DeltaTable<R> {
         Ok(Self::at(Location::with_store(url, store)?))
     }
 
+    /// The same table, whose commits are stamped by another clock than the machine's; for tests.
+    #[must_use]
+    pub fn with_clock(self, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self { location: self.location.with_clock(Arc::new(clock)), ..self }
+    }
+
     /// Creates an empty table, or checks that the one which is there has columns that fit; columns that are
     /// not ours are fine.
     pub async fn create(url: &Url) -> Result<Init, Error> {
-        let table = Self::new(url)?;
-        if table.is_there().await? {
+        Self::new(url)?.init().await
+    }
+
+    /// [`Self::create`] for a table that is at hand.
+    pub async fn init(&self) -> Result<Init, Error> {
+        if self.is_there().await? {
             return Ok(Init::AlreadyThere);
         }
-        let entry = commit::creation(Uuid::new_v4(), &schema_string(R::COLUMNS), Timestamp::now());
-        if table.location.put_if_absent(&Location::entry(0), entry).await? {
+        let id = Uuid::new_v4();
+        let entry = commit::creation(id, &schema_string(R::COLUMNS), self.location.now());
+        let created = self.location.put_if_absent(&Location::entry(0), entry).await?;
+        let found = log::read(&self.location, R::COLUMNS, None).await?;
+        if !created {
+            return Ok(Init::AlreadyThere);
+        }
+        if found.table_id == id.to_string() {
             return Ok(Init::Created);
         }
-        log::read(&table.location, R::COLUMNS, None).await.map(|_| Init::AlreadyThere)
+        // Ours came so late that the first entry of another table had been cleaned away.
+        if found.checkpoint.is_some() {
+            self.location.discard(&Location::entry(0)).await;
+        }
+        Ok(Init::AlreadyThere)
     }
 
     /// Whether this build may commit to the table; the error names what stands in the way.
@@ -134,7 +155,12 @@ impl<R: DeltaRecord> DeltaTable<R> {
     }
 
     /// The state after our own commit, from what is in memory.
-    async fn next_state(&self, base: &TableState, plan: &Plan, prepared: &Prepared) -> Arc<TableState> {
+    fn next_state(
+        base: &TableState,
+        plan: &Plan,
+        prepared: &Prepared,
+        entry: Option<ObjectMeta>,
+    ) -> Arc<TableState> {
         let kept =
             base.files.iter().zip(&plan.removed).filter(|(_, removed)| !**removed).map(|(file, _)| file);
         let added = prepared.added.iter().zip(&plan.added);
@@ -147,13 +173,14 @@ impl<R: DeltaRecord> DeltaTable<R> {
             layout: Arc::clone(&base.layout),
             files: kept.cloned().chain(added).collect(),
             // Unknown only makes the next load read the log.
-            entry: self.location.head(&Location::entry(version)).await.ok().flatten(),
+            entry,
+            checkpoint: base.checkpoint,
             in_commit_timestamp: prepared.in_commit_timestamp,
         })
     }
 
     async fn checkpoint_when_due(&self, state: &TableState) {
-        if !state.version.is_multiple_of(state.layout.checkpoint_interval) {
+        if !state.version.is_multiple_of(state.layout.checkpoint_interval.unwrap_or(50)) {
             return;
         }
         if let Err(error) = log::checkpoint(&self.location, state.version).await {
@@ -191,12 +218,12 @@ impl<R: DeltaRecord> Table<R> for DeltaTable<R> {
         }
         let state = Arc::clone(&base.backing.0);
         state.layout.ensure_writable(&self.location.name)?;
-        let (name, step) = (self.location.name.clone(), step.to_owned());
+        let (name, step, now) = (self.location.name.clone(), step.to_owned(), self.location.now());
         let planned = on_worker(&self.location, move || {
             let state = &base.backing.0;
             let plan = plan::plan(&name, &state.layout, &state.files, &base.rows, &changes)?;
-            let prepared = commit::prepare(state, &plan, &step, Timestamp::now())
-                .map_err(|source| cannot_encode(&name, source))?;
+            let prepared =
+                commit::prepare(state, &plan, &step, now).map_err(|source| cannot_encode(&name, source))?;
             Ok((base, plan, prepared))
         });
         let (base, plan, prepared) = planned.await?;
@@ -206,10 +233,11 @@ impl<R: DeltaRecord> Table<R> for DeltaTable<R> {
         if !self.is_newest(&state).await? {
             return Ok(Commit::Conflict);
         }
-        if commit::write(&self.location, &prepared).await? == Written::Theirs {
-            return Ok(Commit::Conflict);
-        }
-        let next = self.next_state(&state, &plan, &prepared).await;
+        let entry = match commit::write(&self.location, &prepared, state.entry.as_ref()).await? {
+            Written::Ours(entry) => entry,
+            Written::Theirs => return Ok(Commit::Conflict),
+        };
+        let next = Self::next_state(&state, &plan, &prepared, entry);
         self.remember(&next);
         self.checkpoint_when_due(&next).await;
         let name = self.location.name.clone();

@@ -6,9 +6,11 @@
     reason = "helpers of tests may panic and take what is at hand"
 )]
 
+mod clock_store;
 mod conformance;
 mod damage;
 mod model;
 mod spark;
+mod stale;
 mod store;
 mod support;
