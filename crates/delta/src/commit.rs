@@ -141,7 +141,6 @@ pub(crate) fn creation(table_id: Uuid, schema_string: &str, now: Timestamp) -> B
     ])
 }
 
-/// Comes first in an entry: in-commit timestamps demand it.
 fn commit_info(
     base: &TableState,
     plan: &Plan,
@@ -160,21 +159,10 @@ fn commit_info(
     ]
     .map(|(name, count)| (name, count.to_string()))
     .into();
-    let mut info = json!({
-        "timestamp": millis,
-        "operation": "MERGE",
-        "operationParameters": {"step": step},
-        "readVersion": base.version,
-        "isolationLevel": "Serializable",
-        "isBlindAppend": false,
-        "operationMetrics": metrics,
-        "engineInfo": entry::engine_info(),
-        "txnId": id.to_string(),
-    });
-    if let Some(timestamp) = in_commit_timestamp {
-        info["inCommitTimestamp"] = timestamp.into();
-    }
-    json!({"commitInfo": info})
+    let mut info =
+        entry::info("MERGE", &json!({"step": step}), base.version, id, millis, in_commit_timestamp);
+    info["commitInfo"]["operationMetrics"] = json!(metrics);
+    info
 }
 
 /// Adds a file of these rows to `files`; its name needs no encoding in the log.

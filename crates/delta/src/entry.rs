@@ -47,6 +47,31 @@ pub(crate) async fn put(
     stale::settle(location, version, read).await
 }
 
+/// What an entry says of itself. Comes first: in-commit timestamps demand it.
+pub(crate) fn info(
+    operation: &str,
+    parameters: &Value,
+    read_version: u64,
+    id: Uuid,
+    millis: i64,
+    in_commit_timestamp: Option<i64>,
+) -> Value {
+    let mut info = json!({
+        "timestamp": millis,
+        "operation": operation,
+        "operationParameters": parameters,
+        "readVersion": read_version,
+        "isolationLevel": "Serializable",
+        "isBlindAppend": false,
+        "engineInfo": engine_info(),
+        "txnId": id.to_string(),
+    });
+    if let Some(timestamp) = in_commit_timestamp {
+        info["inCommitTimestamp"] = timestamp.into();
+    }
+    json!({"commitInfo": info})
+}
+
 /// The action that adds a file.
 pub(crate) fn add(path: &str, size: i64, millis: i64, data_change: bool, stats: &Value) -> Value {
     json!({"add": {

@@ -1,4 +1,4 @@
-//! Control and sensor tables in Delta: one snapshot in, one compare-and-swap commit out.
+//! Control and sensor tables in Delta: one snapshot in, one compare-and-swap commit out. And the journal.
 //!
 //! The log is read by the Delta kernel; data files are read, rewritten and committed here, because a commit
 //! must rewrite no more than the files that hold changed rows, must carry columns that are not ours through
@@ -11,6 +11,7 @@ mod commit;
 mod entry;
 mod error;
 mod file;
+mod journal;
 mod layout;
 mod location;
 mod log;
@@ -23,5 +24,6 @@ mod table;
 
 pub use blobs::DeltaBlobs;
 pub use error::{Access, ColumnProblem, Error, Problems};
+pub use journal::DeltaJournal;
 pub use record::{Cell, CellMut, Column, DeltaRecord, Kind};
 pub use table::{Backing, DeltaTable, Init};

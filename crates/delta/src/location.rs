@@ -153,6 +153,25 @@ impl Location {
         }
     }
 
+    /// Does what would hold up a thread of the async runtime: encoding and decoding many rows.
+    pub(crate) async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        tokio::task::spawn_blocking(work)
+            .await
+            .unwrap_or_else(|source| Err(storage(&self.name, "work on", source)))
+    }
+
+    /// The error for rows that make no file.
+    pub(crate) fn cannot_encode(&self, source: impl Into<Cause>) -> Error {
+        Error::Damaged {
+            path: self.name.clone(),
+            what: "its rows cannot be written as Parquet".into(),
+            source: Some(source.into()),
+        }
+    }
+
     /// A file's name in messages.
     pub(crate) fn file(&self, path: &Path) -> String {
         format!("{}/{path}", self.name)

@@ -39,36 +39,66 @@ pub(crate) struct TableState {
     pub(crate) in_commit_timestamp: Option<i64>,
 }
 
-/// Reads the newest version; files that `known` already holds are not fetched again.
-pub(crate) async fn read(
-    location: &Location,
-    columns: &[Column],
-    known: Option<&TableState>,
-) -> Result<TableState, Error> {
+/// What the log says of the newest version; nothing but the log is read.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) table_id: String,
+    pub(crate) version: u64,
+    pub(crate) layout: Arc<Layout>,
+    pub(crate) files: Vec<LoggedFile>,
+    pub(crate) entry: Option<ObjectMeta>,
+    pub(crate) checkpoint: Option<u64>,
+    pub(crate) in_commit_timestamp: Option<i64>,
+}
+
+/// Reads the log up to the newest version.
+pub(crate) async fn find(location: &Location, columns: &[Column]) -> Result<Found, Error> {
     let listing = match list(location).await {
         Ok(listing) => listing,
         Err(error) => return Err(explain(location, error).await),
     };
-    let layout = Arc::new(Layout::new(
+    let layout = Layout::new(
         &location.name,
         columns,
         &listing.protocol,
         &listing.configuration,
         &listing.partition_columns,
         listing.schema,
-    )?);
+    )?;
+    Ok(Found {
+        table_id: listing.table_id,
+        version: listing.version,
+        layout: Arc::new(layout),
+        files: listing.files,
+        entry: location.head(&Location::entry(listing.version)).await?,
+        checkpoint: listing.checkpoint,
+        in_commit_timestamp: listing.in_commit_timestamp,
+    })
+}
+
+/// Reads the newest version; files that `known` already holds are not fetched again.
+pub(crate) async fn read(
+    location: &Location,
+    columns: &[Column],
+    known: Option<&TableState>,
+) -> Result<TableState, Error> {
+    let found = find(location, columns).await?;
+    let layout = found.layout;
     let known = known.filter(|known| known.layout.kernel_schema == layout.kernel_schema);
     let held: HashMap<_, _> =
         known.iter().flat_map(|known| &known.files).map(|file| (file.logged.identity(), file)).collect();
     let engine = location.log_store.engine(None);
-    let files = futures::stream::iter(listing.files)
+    let files = futures::stream::iter(found.files)
         .map(|logged| {
             let held = held.get(&logged.identity()).map(|file| Arc::clone(file));
             let (layout, engine) = (Arc::clone(&layout), Arc::clone(&engine));
             async move {
                 match held {
                     Some(file) => Ok(file),
-                    None => fetch(location, &layout, engine, logged).await.map(Arc::new),
+                    // Nobody asks for the statistics of rows that are in memory.
+                    None => fetch(location, &layout, engine, LoggedFile { stats: None, ..logged })
+                        .await
+                        .map(Arc::new),
                 }
             }
         })
@@ -76,13 +106,13 @@ pub(crate) async fn read(
         .try_collect()
         .await?;
     Ok(TableState {
-        table_id: listing.table_id,
-        version: listing.version,
+        table_id: found.table_id,
+        version: found.version,
         layout,
         files,
-        entry: location.head(&Location::entry(listing.version)).await?,
-        checkpoint: listing.checkpoint,
-        in_commit_timestamp: listing.in_commit_timestamp,
+        entry: found.entry,
+        checkpoint: found.checkpoint,
+        in_commit_timestamp: found.in_commit_timestamp,
     })
 }
 
@@ -189,7 +219,8 @@ fn collect_files(batch: &RecordBatch, selected: &[bool], files: &mut Vec<LoggedF
     Ok(())
 }
 
-async fn fetch(
+/// Reads one data file, deleted rows left out.
+pub(crate) async fn fetch(
     location: &Location,
     layout: &Arc<Layout>,
     engine: Arc<dyn Engine>,

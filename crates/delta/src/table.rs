@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::commit::{self, Prepared};
 use crate::entry::Written;
-use crate::error::{Cause, Error};
+use crate::error::Error;
 use crate::file::DataFile;
 use crate::layout::schema_string;
 use crate::location::{Location, Log};
@@ -196,15 +196,16 @@ impl<R: DeltaRecord> Table<R> for DeltaTable<R> {
     async fn load(&self) -> Result<Snapshot<R, Backing>, Error> {
         let state = self.refresh().await?;
         let name = self.location.name.clone();
-        on_worker(&self.location, move || {
-            let mut rows = Vec::with_capacity(state.files.iter().map(|file| file.rows.num_rows()).sum());
-            for file in &state.files {
-                rows.append(&mut state.layout.decode(&name, &file.rows)?);
-            }
-            let table_id = state.table_id.clone();
-            Ok(Snapshot { table_id, version: state.version, rows, backing: Backing(state) })
-        })
-        .await
+        self.location
+            .work(move || {
+                let mut rows = Vec::with_capacity(state.files.iter().map(|file| file.rows.num_rows()).sum());
+                for file in &state.files {
+                    rows.append(&mut state.layout.decode(&name, &file.rows)?);
+                }
+                let table_id = state.table_id.clone();
+                Ok(Snapshot { table_id, version: state.version, rows, backing: Backing(state) })
+            })
+            .await
     }
 
     async fn commit(
@@ -219,11 +220,12 @@ impl<R: DeltaRecord> Table<R> for DeltaTable<R> {
         let state = Arc::clone(&base.backing.0);
         state.layout.ensure_writable(&self.location.name)?;
         let (name, step, now) = (self.location.name.clone(), step.to_owned(), self.location.now());
-        let planned = on_worker(&self.location, move || {
+        let location = self.location.clone();
+        let planned = self.location.work(move || {
             let state = &base.backing.0;
             let plan = plan::plan(&name, &state.layout, &state.files, &base.rows, &changes)?;
             let prepared =
-                commit::prepare(state, &plan, &step, now).map_err(|source| cannot_encode(&name, source))?;
+                commit::prepare(state, &plan, &step, now).map_err(|source| location.cannot_encode(source))?;
             Ok((base, plan, prepared))
         });
         let (base, plan, prepared) = planned.await?;
@@ -241,7 +243,7 @@ impl<R: DeltaRecord> Table<R> for DeltaTable<R> {
         self.remember(&next);
         self.checkpoint_when_due(&next).await;
         let name = self.location.name.clone();
-        on_worker(&self.location, move || snapshot_after(&name, base, &plan, next)).await.map(Commit::Done)
+        self.location.work(move || snapshot_after(&name, base, &plan, next)).await.map(Commit::Done)
     }
 }
 
@@ -262,22 +264,4 @@ fn snapshot_after<R: DeltaRecord>(
         rows.append(&mut next.layout.decode(table, batch)?);
     }
     Ok(Snapshot { table_id: next.table_id.clone(), version: next.version, rows, backing: Backing(next) })
-}
-
-/// Encoding and decoding many rows would hold up a thread of the async runtime.
-async fn on_worker<T: Send + 'static>(
-    location: &Location,
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|source| Err(crate::error::storage(&location.name, "work on", source)))
-}
-
-fn cannot_encode(table: &str, source: impl Into<Cause>) -> Error {
-    Error::Damaged {
-        path: table.to_owned(),
-        what: "its rows cannot be written as Parquet".into(),
-        source: Some(source.into()),
-    }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt as _};
 use heartbeat_core::row::SensorRow;
-use heartbeat_delta::DeltaTable;
+use heartbeat_delta::{DeltaJournal, DeltaTable};
 use jiff::{SignedDuration, Timestamp};
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -73,6 +73,13 @@ impl ClockStore {
         let store = Arc::clone(self);
         let table = DeltaTable::with_store(&url(), Arc::<Self>::clone(self)).unwrap();
         table.with_clock(move || store.now())
+    }
+
+    /// The journal of the store, as a process of its own knows it.
+    pub(crate) fn journal(self: &Arc<Self>) -> DeltaJournal {
+        let store = Arc::clone(self);
+        let journal = DeltaJournal::with_store(&url(), Arc::<Self>::clone(self)).unwrap();
+        journal.with_clock(move || store.now())
     }
 
     /// Names of all files, below the table.

@@ -9,6 +9,7 @@
 mod clock_store;
 mod conformance;
 mod damage;
+mod journal;
 mod model;
 mod spark;
 mod stale;
