@@ -7,6 +7,7 @@
 
 mod blobs;
 mod cell;
+mod checkpoint;
 mod commit;
 mod entry;
 mod error;
@@ -16,14 +17,19 @@ mod layout;
 mod location;
 mod log;
 mod log_dir;
+mod maintain;
 mod plan;
 mod protocol;
 mod record;
+mod retention;
 mod stale;
 mod table;
+mod tombstones;
 
 pub use blobs::DeltaBlobs;
 pub use error::{Access, ColumnProblem, Error, Problems};
 pub use journal::DeltaJournal;
+pub use maintain::Maintained;
 pub use record::{Cell, CellMut, Column, DeltaRecord, Kind};
+pub use retention::Retention;
 pub use table::{Backing, DeltaTable, Init};

@@ -119,6 +119,14 @@ impl Location {
         }
     }
 
+    /// Removes a file, if it is there.
+    pub(crate) async fn delete(&self, path: &Path) -> Result<(), Error> {
+        match self.store().delete(path).await {
+            Ok(()) | Err(StoreError::NotFound { .. }) => Ok(()),
+            Err(source) => Err(storage(&self.file(path), "delete", source)),
+        }
+    }
+
     /// Removes a file that nothing refers to; what stays behind is only an orphan.
     pub(crate) async fn discard(&self, path: &Path) {
         if let Err(error) = self.store().delete(path).await {

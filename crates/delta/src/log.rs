@@ -116,17 +116,6 @@ pub(crate) async fn read(
     })
 }
 
-/// Writes a checkpoint of exactly this version.
-pub(crate) async fn checkpoint(location: &Location, version: u64) -> DeltaResult<()> {
-    let engine = location.log_store.engine(None);
-    let root = location.log_store.root_url().clone();
-    blocking(move || {
-        let snapshot = Snapshot::builder_for(root).at_version(version).build(engine.as_ref())?;
-        snapshot.checkpoint(engine.as_ref(), None).map(drop)
-    })
-    .await
-}
-
 /// What the log says of the newest version.
 struct Listing {
     table_id: String,
@@ -266,7 +255,7 @@ pub(crate) async fn fetch(
 }
 
 /// Gives the kernel's failure to read a log its meaning for the user.
-async fn explain(location: &Location, error: KernelError) -> Error {
+pub(crate) async fn explain(location: &Location, error: KernelError) -> Error {
     let path = location.name.clone();
     if is_refusal(&error) {
         return crate::error::storage(&path, "read", error);
@@ -291,7 +280,7 @@ async fn explain(location: &Location, error: KernelError) -> Error {
 }
 
 /// The kernel waits for its storage calls, so it must not run on a thread of the async runtime.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> DeltaResult<T> + Send + 'static,
 ) -> DeltaResult<T> {
     tokio::task::spawn_blocking(work)

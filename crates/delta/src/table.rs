@@ -9,6 +9,7 @@ use object_store::{ObjectMeta, ObjectStore};
 use url::Url;
 use uuid::Uuid;
 
+use crate::checkpoint::Asking;
 use crate::commit::{self, Prepared};
 use crate::entry::Written;
 use crate::error::Error;
@@ -16,8 +17,10 @@ use crate::file::DataFile;
 use crate::layout::schema_string;
 use crate::location::{Location, Log};
 use crate::log::{self, TableState};
+use crate::maintain::{self, Care, Maintained, View};
 use crate::plan::{self, Plan};
 use crate::record::DeltaRecord;
+use crate::retention::Retention;
 
 /// A Delta table of `R`. Cheap to keep: it remembers the version it saw last, so that loading an unchanged
 /// table asks the storage for two file heads and reads nothing.
@@ -42,6 +45,7 @@ use crate::record::DeltaRecord;
 pub struct DeltaTable<R> {
     location: Location,
     newest: Mutex<Option<Arc<TableState>>>,
+    care: Care,
     rows: PhantomData<fn() -> R>,
 }
 
@@ -115,8 +119,33 @@ impl<R: DeltaRecord> DeltaTable<R> {
         self.is_newest(&snapshot.backing.0).await
     }
 
+    /// Writes a checkpoint when one is due, and deletes what nobody needs any more: log files behind the newest
+    /// checkpoint and files that the table no longer has, as `keep` and the table's properties say.
+    ///
+    /// Costs nothing when nothing is due, so it may be called after every pass; the directory is listed every
+    /// `keep.every`. Any number of processes may do this, while others read and commit.
+    pub async fn maintain(&self, keep: &Retention, now: Timestamp) -> Result<Maintained, Error> {
+        let read = || async {
+            let state = self.refresh().await?;
+            state.layout.ensure_writable(&self.location.name)?;
+            Ok(View {
+                table_id: state.table_id.clone(),
+                version: state.version,
+                properties: state.layout.properties.clone(),
+                live: maintain::live(&self.location, state.files.iter().map(|file| &file.logged))?,
+            })
+        };
+        let mut done = self.care.clean_if_due(&self.location, keep, now, read).await?;
+        let Some(state) = self.newest().clone() else { return Ok(done) };
+        let (interval, asking) = (state.layout.checkpoint_interval, Asking::Maintenance);
+        let due =
+            self.care.checkpoint_if_due(&self.location, state.version, state.checkpoint, interval, asking);
+        done.checkpoint = due.await?;
+        Ok(done)
+    }
+
     fn at(location: Location) -> Self {
-        Self { location, newest: Mutex::new(None), rows: PhantomData }
+        Self { location, newest: Mutex::new(None), care: Care::default(), rows: PhantomData }
     }
 
     async fn is_there(&self) -> Result<bool, Error> {
@@ -180,11 +209,11 @@ impl<R: DeltaRecord> DeltaTable<R> {
     }
 
     async fn checkpoint_when_due(&self, state: &TableState) {
-        if !state.version.is_multiple_of(state.layout.checkpoint_interval.unwrap_or(50)) {
-            return;
-        }
-        if let Err(error) = log::checkpoint(&self.location, state.version).await {
-            tracing::warn!(table = %self.location.name, version = state.version, %error, "checkpoint failed");
+        let interval = state.layout.checkpoint_interval;
+        let (version, asking) = (state.version, self.care.commit());
+        let done = self.care.checkpoint_if_due(&self.location, version, state.checkpoint, interval, asking);
+        if let Err(error) = done.await {
+            tracing::warn!(table = %self.location.name, version, %error, "checkpoint failed");
         }
     }
 }

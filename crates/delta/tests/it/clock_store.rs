@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt as _};
 use heartbeat_core::row::SensorRow;
-use heartbeat_delta::{DeltaJournal, DeltaTable};
+use heartbeat_delta::{DeltaJournal, DeltaTable, Init};
 use jiff::{SignedDuration, Timestamp};
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -16,6 +16,7 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     ObjectStoreExt as _, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result as StoreResult,
 };
+use serde_json::Value;
 use url::Url;
 
 /// What happens once, before or after the file is written.
@@ -38,11 +39,11 @@ pub(crate) struct ClockStore {
 }
 
 impl ClockStore {
-    /// An empty store, some time in 2026.
+    /// An empty store, in 2200: the kernel forgets removals that lie a week back by the machine's clock.
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             inner: InMemory::new(),
-            now: AtomicI64::new(1_790_000_000_000),
+            now: AtomicI64::new(7_258_118_400_000),
             written: Mutex::default(),
             meanwhile: Mutex::default(),
             reads: AtomicUsize::new(0),
@@ -80,6 +81,41 @@ impl ClockStore {
         let store = Arc::clone(self);
         let journal = DeltaJournal::with_store(&url(), Arc::<Self>::clone(self)).unwrap();
         journal.with_clock(move || store.now())
+    }
+
+    /// Makes the sensor table, with properties.
+    pub(crate) async fn create_sensors(self: &Arc<Self>, properties: &[(&str, &str)]) {
+        assert_eq!(self.sensors().init().await.unwrap(), Init::Created);
+        let entry = "_delta_log/00000000000000000000.json";
+        let lines: Vec<String> = String::from_utf8(self.read(entry).await)
+            .unwrap()
+            .lines()
+            .map(|line| {
+                let mut action: Value = serde_json::from_str(line).unwrap();
+                for (key, value) in properties {
+                    if action.get("metaData").is_some() {
+                        action["metaData"]["configuration"][*key] = (*value).into();
+                    }
+                    if *key == "delta.enableChangeDataFeed" && action.get("protocol").is_some() {
+                        action["protocol"]["minWriterVersion"] = 4.into();
+                    }
+                }
+                action.to_string()
+            })
+            .collect();
+        self.write(entry, lines.join("\n").into_bytes()).await;
+    }
+
+    /// A file of the table.
+    pub(crate) async fn read(&self, name: &str) -> Vec<u8> {
+        let path = Path::from(format!("table/{name}"));
+        self.inner.get(&path).await.unwrap().bytes().await.unwrap().into()
+    }
+
+    /// Writes a file of the table.
+    pub(crate) async fn write(&self, name: &str, bytes: Vec<u8>) {
+        let path = Path::from(format!("table/{name}"));
+        self.put_opts(&path, bytes.into(), PutOptions::default()).await.unwrap();
     }
 
     /// Names of all files, below the table.

@@ -10,6 +10,8 @@ mod clock_store;
 mod conformance;
 mod damage;
 mod journal;
+mod maintenance;
+mod maintenance_model;
 mod model;
 mod spark;
 mod stale;
