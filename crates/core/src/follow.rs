@@ -90,14 +90,15 @@ pub fn tell(view: &View, told: &BTreeMap<String, Told>, now: Timestamp) -> Chang
     });
     for Followed { job, token, .. } in followed(view) {
         let Some(claim) = view.open_claim(&job).filter(|claim| claim.token == token) else { continue };
-        let Some(done @ ClaimState::Done { .. }) =
-            told.get(&token).and_then(|told| verdict(claim, told, now))
-        else {
-            continue;
-        };
-        let finished = finish(view, &job, &token, &done, None, now);
-        changes.update.extend(finished.update);
-        changes.insert.extend(finished.insert);
+        match told.get(&token).and_then(|told| verdict(claim, told, now)) {
+            Some(done @ ClaimState::Done { .. }) => {
+                let finished = finish(view, &job, &token, &done, None, now);
+                changes.update.extend(finished.update);
+                changes.insert.extend(finished.insert);
+            }
+            Some(ClaimState::Released { .. }) => keep_unclaimed(view, &job, &token, &mut changes),
+            _ => {}
+        }
     }
     changes
 }

@@ -18,6 +18,7 @@ use crate::record::{Cell, CellMut, DeltaRecord, Kind};
 pub(crate) fn wanted(kind: Kind) -> &'static str {
     match kind {
         Kind::Text => "string (or a whole number or boolean)",
+        Kind::Number => "long (or another whole number, or string)",
         Kind::Time => "timestamp (or timestamp_ntz or string)",
         Kind::Texts => "array<string>",
     }
@@ -26,7 +27,7 @@ pub(crate) fn wanted(kind: Kind) -> &'static str {
 /// Whether a column of this type can hold the values of a kind.
 pub(crate) fn fits(kind: Kind, data_type: &DataType) -> bool {
     match kind {
-        Kind::Text => match data_type {
+        Kind::Text | Kind::Number => match data_type {
             DataType::Utf8
             | DataType::Int8
             | DataType::Int16
@@ -48,7 +49,7 @@ pub(crate) fn decode<R: DeltaRecord>(
     stored: &ArrayRef,
 ) -> Result<(), ArrowError> {
     match R::COLUMNS[index].kind {
-        Kind::Text => {
+        Kind::Text | Kind::Number => {
             let stored = cast(stored, &DataType::Utf8)?;
             for (row, text) in rows.iter_mut().zip(stored.as_string::<i32>()) {
                 if let CellMut::Text(cell) = row.cell_mut(index) {
@@ -92,7 +93,7 @@ pub(crate) fn encode<R: DeltaRecord>(
     field: &FieldRef,
 ) -> Result<ArrayRef, String> {
     let encoded: ArrayRef = match R::COLUMNS[index].kind {
-        Kind::Text => {
+        Kind::Text | Kind::Number => {
             let texts: StringArray = rows.iter().map(|row| text(*row, index)).collect();
             in_type_of(texts, field.data_type())?
         }

@@ -1,28 +1,29 @@
 //! One version of a table, written by compare-and-swap.
 //!
 //! The log entry of version N + 1 is created only if it is absent, after everybody who read N; whoever loses
-//! reads again. An entry carries an id of ours, so that one whose answer was lost is recognised. Nothing else
-//! decides a race: no list of what was read, no clock.
+//! reads again (`entry`, `stale`). Nothing else decides a race: no list of what was read, no clock.
 
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use delta_kernel::actions::deletion_vector::DeletionVectorDescriptor;
 use deltalake_core::arrow::array::RecordBatch;
-use deltalake_core::kernel::transaction::TransactionError;
-use deltalake_core::logstore::CommitOrBytes;
 use deltalake_core::parquet::errors::ParquetError;
 use futures::{StreamExt as _, TryStreamExt as _};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use object_store::ObjectMeta;
 use object_store::path::Path;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::entry::{self, Written, add, lines, remove};
 use crate::error::Error;
 use crate::file::{self, LoggedFile};
 use crate::location::Location;
 use crate::log::{CONCURRENT_FILES, TableState};
 use crate::plan::Plan;
+
+/// A commit that takes longer has its files written again; well below any `min_age` of maintenance.
+const LONG_COMMIT: SignedDuration = SignedDuration::from_mins(10);
 
 /// A commit that is ready to be written: every choice is made.
 #[derive(Debug)]
@@ -35,13 +36,6 @@ pub(crate) struct Prepared {
     /// The data files as the log will name them, in the order of the plan's rows.
     pub(crate) added: Vec<LoggedFile>,
     pub(crate) in_commit_timestamp: Option<i64>,
-}
-
-/// What became of a log entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Written {
-    Ours,
-    Theirs,
 }
 
 /// Encodes the plan's files and the log entry that makes them the table's next version.
@@ -59,20 +53,14 @@ pub(crate) fn prepare(
     let mut actions = vec![commit_info(base, plan, step, id, millis, in_commit_timestamp)];
     for (file, removed) in base.files.iter().zip(&plan.removed) {
         if *removed {
-            actions.push(remove(&file.logged, millis));
+            actions.push(remove(&file.logged, millis, true));
         }
     }
     for (part, rows) in plan.added.iter().enumerate() {
         let (path, size) = encode(&mut files, "", part, rows)?;
-        actions.push(json!({"add": {
-            "path": path,
-            "partitionValues": {},
-            "size": size,
-            "modificationTime": millis,
-            "dataChange": true,
-            "stats": json!({"numRecords": rows.num_rows()}).to_string(),
-        }}));
-        added.push(LoggedFile { path, size, deletion_vector: None });
+        let stats = json!({"numRecords": rows.num_rows()});
+        actions.push(add(&path, size, millis, true, &stats));
+        added.push(LoggedFile { path, size, deletion_vector: None, stats: None, modified: millis });
     }
     if let Some(rows) = &plan.change_feed {
         let (path, size) = encode(&mut files, "_change_data/cdc-", 0, rows)?;
@@ -83,20 +71,50 @@ pub(crate) fn prepare(
     Ok(Prepared { id, files, entry: lines(&actions), version: base.version + 1, added, in_commit_timestamp })
 }
 
-/// Writes the files, then the entry; files of a lost race are removed again.
-pub(crate) async fn write(location: &Location, prepared: &Prepared) -> Result<Written, Error> {
-    futures::stream::iter(prepared.files.clone())
-        .map(|(path, bytes)| async move { location.put(&path, bytes).await })
-        .buffer_unordered(CONCURRENT_FILES)
-        .try_collect::<()>()
-        .await?;
-    let written = write_entry(location, prepared).await?;
-    if written == Written::Theirs {
-        for (path, _) in &prepared.files {
-            location.discard(path).await;
-        }
+/// Writes the files, then the entry; files of a lost race are removed again. `read` is the base's entry.
+pub(crate) async fn write(
+    location: &Location,
+    prepared: &Prepared,
+    read: Option<&ObjectMeta>,
+) -> Result<Written, Error> {
+    let started = location.now();
+    put_files(location, &prepared.files).await?;
+    let written = entry::put(location, prepared.version, prepared.id, &prepared.entry, read).await?;
+    match written {
+        Written::Theirs => discard_files(location, &prepared.files).await,
+        Written::Ours(_) => put_again_when_late(location, &prepared.files, started).await?,
     }
     Ok(written)
+}
+
+/// Writes files, many at a time.
+pub(crate) async fn put_files(location: &Location, files: &[(Path, Bytes)]) -> Result<(), Error> {
+    futures::stream::iter(files.to_vec())
+        .map(|(path, bytes)| async move { location.put(&path, bytes).await })
+        .buffer_unordered(CONCURRENT_FILES)
+        .try_collect()
+        .await
+}
+
+/// Removes files that no entry names.
+pub(crate) async fn discard_files(location: &Location, files: &[(Path, Bytes)]) {
+    for (path, _) in files {
+        location.discard(path).await;
+    }
+}
+
+/// A writer that was suspended between its files and their entry for as long as maintenance lets a file of
+/// nobody lie may have lost them: they are written once more, as they were.
+pub(crate) async fn put_again_when_late(
+    location: &Location,
+    files: &[(Path, Bytes)],
+    started: Timestamp,
+) -> Result<(), Error> {
+    if location.now().duration_since(started) < LONG_COMMIT {
+        return Ok(());
+    }
+    tracing::warn!(table = %location.name, "a commit took long, its files are written again");
+    put_files(location, files).await
 }
 
 /// The entry that creates a table.
@@ -109,7 +127,7 @@ pub(crate) fn creation(table_id: Uuid, schema_string: &str, now: Timestamp) -> B
             "operationParameters": {"step": "heartbeat init"},
             "isolationLevel": "Serializable",
             "isBlindAppend": true,
-            "engineInfo": engine_info(),
+            "engineInfo": entry::engine_info(),
         }}),
         json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}}),
         json!({"metaData": {
@@ -123,35 +141,6 @@ pub(crate) fn creation(table_id: Uuid, schema_string: &str, now: Timestamp) -> B
     ])
 }
 
-async fn write_entry(location: &Location, prepared: &Prepared) -> Result<Written, Error> {
-    let entry = CommitOrBytes::LogBytes(prepared.entry.clone());
-    let Err(failure) = location.log_store.write_commit_entry(prepared.version, entry, prepared.id).await
-    else {
-        return Ok(Written::Ours);
-    };
-    // Also after "already exists": a retry inside the storage client meets the entry that it wrote before.
-    match location.get(&Location::entry(prepared.version)).await {
-        Ok(Some(stored)) if is_ours(&stored, prepared.id) => Ok(Written::Ours),
-        Ok(Some(_)) => Ok(Written::Theirs),
-        Ok(None) if crate::error::is_refusal(&failure) => {
-            Err(crate::error::storage(&location.name, "commit to", failure))
-        }
-        Ok(None) | Err(_) => Err(unknown(location, prepared.version, failure)),
-    }
-}
-
-fn unknown(location: &Location, version: u64, failure: TransactionError) -> Error {
-    Error::OutcomeUnknown { path: location.name.clone(), version, source: Box::new(failure) }
-}
-
-fn is_ours(stored: &[u8], id: Uuid) -> bool {
-    let id = id.to_string();
-    stored.split(|byte| *byte == b'\n').any(|line| {
-        serde_json::from_slice::<Value>(line).is_ok_and(|action| action["commitInfo"]["txnId"] == id.as_str())
-    })
-}
-
-/// Comes first in an entry: in-commit timestamps demand it.
 fn commit_info(
     base: &TableState,
     plan: &Plan,
@@ -170,53 +159,14 @@ fn commit_info(
     ]
     .map(|(name, count)| (name, count.to_string()))
     .into();
-    let mut info = json!({
-        "timestamp": millis,
-        "operation": "MERGE",
-        "operationParameters": {"step": step},
-        "readVersion": base.version,
-        "isolationLevel": "Serializable",
-        "isBlindAppend": false,
-        "operationMetrics": metrics,
-        "engineInfo": engine_info(),
-        "txnId": id.to_string(),
-    });
-    if let Some(timestamp) = in_commit_timestamp {
-        info["inCommitTimestamp"] = timestamp.into();
-    }
-    json!({"commitInfo": info})
-}
-
-fn remove(file: &LoggedFile, millis: i64) -> Value {
-    let mut remove = json!({
-        "path": file.path,
-        "deletionTimestamp": millis,
-        "dataChange": true,
-        "extendedFileMetadata": true,
-        "partitionValues": {},
-        "size": file.size,
-    });
-    if let Some(vector) = &file.deletion_vector {
-        remove["deletionVector"] = deletion_vector(vector);
-    }
-    json!({"remove": remove})
-}
-
-fn deletion_vector(vector: &DeletionVectorDescriptor) -> Value {
-    let mut json = json!({
-        "storageType": vector.storage_type.to_string(),
-        "pathOrInlineDv": vector.path_or_inline_dv,
-        "sizeInBytes": vector.size_in_bytes,
-        "cardinality": vector.cardinality,
-    });
-    if let Some(offset) = vector.offset {
-        json["offset"] = offset.into();
-    }
-    json
+    let mut info =
+        entry::info("MERGE", &json!({"step": step}), base.version, id, millis, in_commit_timestamp);
+    info["commitInfo"]["operationMetrics"] = json!(metrics);
+    info
 }
 
 /// Adds a file of these rows to `files`; its name needs no encoding in the log.
-fn encode(
+pub(crate) fn encode(
     files: &mut Vec<(Path, Bytes)>,
     prefix: &str,
     part: usize,
@@ -227,33 +177,4 @@ fn encode(
     let path = format!("{prefix}part-{part:05}-{}-c000.zstd.parquet", Uuid::new_v4());
     files.push((Path::from(path.as_str()), bytes));
     Ok((path, size))
-}
-
-fn engine_info() -> &'static str {
-    concat!("heartbeat/", env!("CARGO_PKG_VERSION"))
-}
-
-fn lines(actions: &[Value]) -> Bytes {
-    let mut text = String::new();
-    for action in actions {
-        text.push_str(&action.to_string());
-        text.push('\n');
-    }
-    text.into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_entry_is_ours_by_its_id_alone() {
-        let (ours, theirs) = (Uuid::new_v4(), Uuid::new_v4());
-        let entry =
-            lines(&[json!({"commitInfo": {"txnId": ours.to_string()}}), json!({"add": {"path": "p"}})]);
-        assert!(is_ours(&entry, ours));
-        assert!(!is_ours(&entry, theirs));
-        assert!(!is_ours(b"{\"commitInfo\":{}}\nnot json", ours));
-        assert!(!is_ours(b"", ours));
-    }
 }

@@ -24,16 +24,25 @@ pub(crate) struct LoggedFile {
     /// Percent-encoded and relative to the table, exactly as in the log.
     pub(crate) path: String,
     pub(crate) size: i64,
+    /// Milliseconds since 1970, by the writer's clock.
+    pub(crate) modified: i64,
+    /// JSON, as the log has it; kept only where somebody asks for it.
+    pub(crate) stats: Option<String>,
     pub(crate) deletion_vector: Option<DeletionVectorDescriptor>,
 }
 
 impl LoggedFile {
     /// Where the file lives below the table; `None` for files of other tables (shallow clones).
     pub(crate) fn location(&self) -> Option<Path> {
-        if url::Url::parse(&self.path).is_ok() {
+        Self::path_of(&self.path)
+    }
+
+    /// Where a file that the log names so lives below the table; `None` for files of other tables.
+    pub(crate) fn path_of(path: &str) -> Option<Path> {
+        if url::Url::parse(path).is_ok() {
             return None;
         }
-        Path::from_url_path(&self.path).ok()
+        Path::from_url_path(path).ok()
     }
 
     /// Two entries with one identity hold the same rows.
@@ -108,6 +117,13 @@ pub(crate) fn read(
 
 /// Writes rows as Spark reads them: timestamps as adjusted microseconds, lists in three levels.
 pub(crate) fn write(rows: &RecordBatch) -> Result<Bytes, ParquetError> {
+    let mut writer = writer(rows.schema())?;
+    writer.write(rows)?;
+    Ok(writer.into_inner()?.into())
+}
+
+/// Writes Parquet with as little around the rows as there can be.
+pub(crate) fn writer(schema: SchemaRef) -> Result<ArrowWriter<Vec<u8>>, ParquetError> {
     let properties = WriterProperties::builder()
         .set_created_by(concat!("heartbeat version ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
@@ -115,9 +131,7 @@ pub(crate) fn write(rows: &RecordBatch) -> Result<Bytes, ParquetError> {
         .set_offset_index_disabled(true)
         .build();
     let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
-    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), rows.schema(), options)?;
-    writer.write(rows)?;
-    Ok(writer.into_inner()?.into())
+    ArrowWriter::try_new_with_options(Vec::new(), schema, options)
 }
 
 /// Bytes that the rows take before compression.

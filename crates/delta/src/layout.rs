@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use delta_kernel::engine::arrow_conversion::TryIntoArrow as _;
 use delta_kernel::schema::SchemaRef as KernelSchemaRef;
-use deltalake_core::arrow::array::RecordBatch;
+use deltalake_core::arrow::array::{ArrayRef, RecordBatch, new_null_array};
 use deltalake_core::arrow::datatypes::{Schema, SchemaRef};
 use serde_json::{Value, json};
 
@@ -13,9 +13,6 @@ use crate::cell;
 use crate::error::{Access, ColumnProblem, Error, Problems};
 use crate::protocol::{self, Protocol, Refusal};
 use crate::record::{Column, DeltaRecord, Kind};
-
-/// Commits between two checkpoints where the table does not say.
-const CHECKPOINT_INTERVAL: u64 = 50;
 
 /// Columns and rules of one version of a table.
 #[derive(Debug)]
@@ -25,7 +22,10 @@ pub(crate) struct Layout {
     /// Index in `schema` of each column of the row type.
     pub(crate) columns: Vec<usize>,
     pub(crate) change_feed: bool,
-    pub(crate) checkpoint_interval: u64,
+    /// Commits between two checkpoints, where the table says.
+    pub(crate) checkpoint_interval: Option<u64>,
+    /// The table's properties.
+    pub(crate) properties: HashMap<String, String>,
     write_refusal: Option<Refusal>,
 }
 
@@ -56,8 +56,8 @@ impl Layout {
             checkpoint_interval: configuration
                 .get("delta.checkpointInterval")
                 .and_then(|interval| interval.parse().ok())
-                .filter(|interval| *interval > 0)
-                .unwrap_or(CHECKPOINT_INTERVAL),
+                .filter(|interval| *interval > 0),
+            properties: configuration.clone(),
             write_refusal: protocol::write_refusal(protocol, configuration, &kernel_schema),
             schema: Arc::new(schema),
             kernel_schema,
@@ -82,8 +82,49 @@ impl Layout {
         Ok(rows)
     }
 
+    /// The batch of new rows that has this layout's schema; columns that are not ours are null.
+    pub(crate) fn encode<R: DeltaRecord>(&self, path: &str, rows: &[&R]) -> Result<RecordBatch, Error> {
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
+        for (position, field) in self.schema.fields().iter().enumerate() {
+            columns.push(match self.columns.iter().position(|known| *known == position) {
+                Some(column) => self.encode_column(path, rows, column)?,
+                None if field.is_nullable() => new_null_array(field.data_type(), rows.len()),
+                None => {
+                    let value = "a new row, which has no value for it".to_owned();
+                    return Err(self.misfit(path, position, value));
+                }
+            });
+        }
+        RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(|source| Error::Damaged {
+            path: path.to_owned(),
+            what: "new rows cannot be given its columns".into(),
+            source: Some(Box::new(source)),
+        })
+    }
+
+    /// One column of the row type, in the type that the table has for it.
+    pub(crate) fn encode_column<R: DeltaRecord>(
+        &self,
+        path: &str,
+        rows: &[&R],
+        column: usize,
+    ) -> Result<ArrayRef, Error> {
+        let position = self.columns[column];
+        let field = &self.schema.fields()[position];
+        cell::encode(rows, column, field).map_err(|value| self.misfit(path, position, value))
+    }
+
+    fn misfit(&self, path: &str, position: usize, value: String) -> Error {
+        Error::Value {
+            path: path.to_owned(),
+            column: self.schema.field(position).name().clone(),
+            column_type: self.type_name(position),
+            value,
+        }
+    }
+
     /// The type of the column at `position`, as Delta calls it.
-    pub(crate) fn type_name(&self, position: usize) -> String {
+    fn type_name(&self, position: usize) -> String {
         let name = self.schema.field(position).name();
         let field = self.kernel_schema.field(name);
         let nullable = field.is_none_or(delta_kernel::schema::StructField::is_nullable);
@@ -100,6 +141,7 @@ pub(crate) fn schema_string(columns: &[Column]) -> String {
             let data_type = match column.kind {
                 Kind::Text => json!("string"),
                 Kind::Time => json!("timestamp"),
+                Kind::Number => json!("long"),
                 Kind::Texts => json!({"type": "array", "elementType": "string", "containsNull": true}),
             };
             json!({"name": column.name, "type": data_type, "nullable": true, "metadata": {}})

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use deltalake_core::logstore::{LogStoreRef, StorageConfig, logstore_for, logstore_with};
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
+use jiff::Timestamp;
 use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
 use url::Url;
@@ -16,7 +17,11 @@ use crate::error::{Cause, Error, storage};
 pub(crate) struct Location {
     pub(crate) log_store: LogStoreRef,
     pub(crate) name: String,
+    clock: Clock,
 }
+
+/// Tells the time that commits are stamped with.
+pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 impl std::fmt::Debug for Location {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -44,7 +49,18 @@ impl Location {
         };
         let log_store =
             log_store.map_err(|source| Error::Location { url: url.to_string(), source: source.into() })?;
-        Ok(Self { log_store, name: name.trim_end_matches('/').to_owned() })
+        let clock: Clock = Arc::new(Timestamp::now);
+        Ok(Self { log_store, name: name.trim_end_matches('/').to_owned(), clock })
+    }
+
+    /// The same place, with another clock.
+    pub(crate) fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// The time that commits are stamped with.
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.clock)()
     }
 
     /// The storage below the table's directory.
@@ -68,12 +84,20 @@ impl Location {
 
     /// A file's bytes; `None` when there is none.
     pub(crate) async fn get(&self, path: &Path) -> Result<Option<Bytes>, Error> {
+        Ok(self.get_with_meta(path).await?.map(|(_, bytes)| bytes))
+    }
+
+    /// A file's bytes and what the storage knows of it; `None` when there is none.
+    pub(crate) async fn get_with_meta(&self, path: &Path) -> Result<Option<(ObjectMeta, Bytes)>, Error> {
         let fetched = match self.store().get(path).await {
-            Ok(found) => found.bytes().await,
+            Ok(found) => {
+                let meta = found.meta.clone();
+                found.bytes().await.map(|bytes| (meta, bytes))
+            }
             Err(source) => Err(source),
         };
         match fetched {
-            Ok(bytes) => Ok(Some(bytes)),
+            Ok(found) => Ok(Some(found)),
             Err(StoreError::NotFound { .. }) => Ok(None),
             Err(source) => Err(storage(&self.file(path), "read", source)),
         }
@@ -95,11 +119,30 @@ impl Location {
         }
     }
 
+    /// Removes a file, if it is there.
+    pub(crate) async fn delete(&self, path: &Path) -> Result<(), Error> {
+        match self.store().delete(path).await {
+            Ok(()) | Err(StoreError::NotFound { .. }) => Ok(()),
+            Err(source) => Err(storage(&self.file(path), "delete", source)),
+        }
+    }
+
     /// Removes a file that nothing refers to; what stays behind is only an orphan.
     pub(crate) async fn discard(&self, path: &Path) {
         if let Err(error) = self.store().delete(path).await {
             tracing::debug!(table = %self.name, %path, %error, "could not remove an unused file");
         }
+    }
+
+    /// All files of the log.
+    pub(crate) async fn list_log(&self) -> Result<Vec<ObjectMeta>, Error> {
+        self.list(Some(&Path::from("_delta_log"))).await
+    }
+
+    /// All files below a directory, or of the whole table.
+    pub(crate) async fn list(&self, below: Option<&Path>) -> Result<Vec<ObjectMeta>, Error> {
+        let listed = self.store().list(below).try_collect().await;
+        listed.map_err(|source| storage(&self.name, "list", source))
     }
 
     /// Whether a log directory is there, and whether it has any entry.
@@ -115,6 +158,25 @@ impl Location {
             Ok(listing) if listing.common_prefixes.contains(&log) => Ok(Log::Empty),
             Ok(_) | Err(StoreError::NotFound { .. }) => Ok(Log::Absent),
             Err(source) => Err(storage(&self.name, "list", source)),
+        }
+    }
+
+    /// Does what would hold up a thread of the async runtime: encoding and decoding many rows.
+    pub(crate) async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        tokio::task::spawn_blocking(work)
+            .await
+            .unwrap_or_else(|source| Err(storage(&self.name, "work on", source)))
+    }
+
+    /// The error for rows that make no file.
+    pub(crate) fn cannot_encode(&self, source: impl Into<Cause>) -> Error {
+        Error::Damaged {
+            path: self.name.clone(),
+            what: "its rows cannot be written as Parquet".into(),
+            source: Some(source.into()),
         }
     }
 

@@ -33,8 +33,47 @@ pub(crate) struct TableState {
     pub(crate) files: Vec<Arc<DataFile>>,
     /// What the storage says of this version's log entry: it tells a table made anew from this one.
     pub(crate) entry: Option<ObjectMeta>,
+    /// The version of the checkpoint that the log begins with, as far as we know.
+    pub(crate) checkpoint: Option<u64>,
     /// Milliseconds; known where the table has in-commit timestamps.
     pub(crate) in_commit_timestamp: Option<i64>,
+}
+
+/// What the log says of the newest version; nothing but the log is read.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) table_id: String,
+    pub(crate) version: u64,
+    pub(crate) layout: Arc<Layout>,
+    pub(crate) files: Vec<LoggedFile>,
+    pub(crate) entry: Option<ObjectMeta>,
+    pub(crate) checkpoint: Option<u64>,
+    pub(crate) in_commit_timestamp: Option<i64>,
+}
+
+/// Reads the log up to the newest version.
+pub(crate) async fn find(location: &Location, columns: &[Column]) -> Result<Found, Error> {
+    let listing = match list(location).await {
+        Ok(listing) => listing,
+        Err(error) => return Err(explain(location, error).await),
+    };
+    let layout = Layout::new(
+        &location.name,
+        columns,
+        &listing.protocol,
+        &listing.configuration,
+        &listing.partition_columns,
+        listing.schema,
+    )?;
+    Ok(Found {
+        table_id: listing.table_id,
+        version: listing.version,
+        layout: Arc::new(layout),
+        files: listing.files,
+        entry: location.head(&Location::entry(listing.version)).await?,
+        checkpoint: listing.checkpoint,
+        in_commit_timestamp: listing.in_commit_timestamp,
+    })
 }
 
 /// Reads the newest version; files that `known` already holds are not fetched again.
@@ -43,30 +82,23 @@ pub(crate) async fn read(
     columns: &[Column],
     known: Option<&TableState>,
 ) -> Result<TableState, Error> {
-    let listing = match list(location).await {
-        Ok(listing) => listing,
-        Err(error) => return Err(explain(location, error).await),
-    };
-    let layout = Arc::new(Layout::new(
-        &location.name,
-        columns,
-        &listing.protocol,
-        &listing.configuration,
-        &listing.partition_columns,
-        listing.schema,
-    )?);
+    let found = find(location, columns).await?;
+    let layout = found.layout;
     let known = known.filter(|known| known.layout.kernel_schema == layout.kernel_schema);
     let held: HashMap<_, _> =
         known.iter().flat_map(|known| &known.files).map(|file| (file.logged.identity(), file)).collect();
     let engine = location.log_store.engine(None);
-    let files = futures::stream::iter(listing.files)
+    let files = futures::stream::iter(found.files)
         .map(|logged| {
             let held = held.get(&logged.identity()).map(|file| Arc::clone(file));
             let (layout, engine) = (Arc::clone(&layout), Arc::clone(&engine));
             async move {
                 match held {
                     Some(file) => Ok(file),
-                    None => fetch(location, &layout, engine, logged).await.map(Arc::new),
+                    // Nobody asks for the statistics of rows that are in memory.
+                    None => fetch(location, &layout, engine, LoggedFile { stats: None, ..logged })
+                        .await
+                        .map(Arc::new),
                 }
             }
         })
@@ -74,24 +106,14 @@ pub(crate) async fn read(
         .try_collect()
         .await?;
     Ok(TableState {
-        table_id: listing.table_id,
-        version: listing.version,
+        table_id: found.table_id,
+        version: found.version,
         layout,
         files,
-        entry: location.head(&Location::entry(listing.version)).await?,
-        in_commit_timestamp: listing.in_commit_timestamp,
+        entry: found.entry,
+        checkpoint: found.checkpoint,
+        in_commit_timestamp: found.in_commit_timestamp,
     })
-}
-
-/// Writes a checkpoint of exactly this version.
-pub(crate) async fn checkpoint(location: &Location, version: u64) -> DeltaResult<()> {
-    let engine = location.log_store.engine(None);
-    let root = location.log_store.root_url().clone();
-    blocking(move || {
-        let snapshot = Snapshot::builder_for(root).at_version(version).build(engine.as_ref())?;
-        snapshot.checkpoint(engine.as_ref(), None).map(drop)
-    })
-    .await
 }
 
 /// What the log says of the newest version.
@@ -103,6 +125,7 @@ struct Listing {
     partition_columns: Vec<String>,
     schema: delta_kernel::schema::SchemaRef,
     files: Vec<LoggedFile>,
+    checkpoint: Option<u64>,
     in_commit_timestamp: Option<i64>,
 }
 
@@ -137,6 +160,7 @@ fn replay(root: &Url, engine: &dyn Engine) -> DeltaResult<Listing> {
     Ok(Listing {
         table_id: metadata.id().to_owned(),
         version: snapshot.version(),
+        checkpoint: snapshot.log_segment().checkpoint_version,
         protocol,
         partition_columns: metadata.partition_columns().to_vec(),
         schema: snapshot.schema(),
@@ -153,6 +177,8 @@ fn collect_files(batch: &RecordBatch, selected: &[bool], files: &mut Vec<LoggedF
     };
     let paths = column("path")?.as_string::<i32>();
     let sizes = column("size")?.as_primitive::<Int64Type>();
+    let modified = column("modificationTime")?.as_primitive::<Int64Type>();
+    let stats = column("stats")?.as_string::<i32>();
     let vectors = column("deletionVector")?.as_struct();
     for row in 0..batch.num_rows() {
         if !selected.get(row).copied().unwrap_or(true) || paths.is_null(row) {
@@ -171,12 +197,19 @@ fn collect_files(batch: &RecordBatch, selected: &[bool], files: &mut Vec<LoggedF
                 part(4).as_primitive::<Int64Type>().value(row),
             )?)
         };
-        files.push(LoggedFile { path: paths.value(row).to_owned(), size: sizes.value(row), deletion_vector });
+        files.push(LoggedFile {
+            path: paths.value(row).to_owned(),
+            size: sizes.value(row),
+            modified: modified.value(row),
+            stats: stats.is_valid(row).then(|| stats.value(row).to_owned()),
+            deletion_vector,
+        });
     }
     Ok(())
 }
 
-async fn fetch(
+/// Reads one data file, deleted rows left out.
+pub(crate) async fn fetch(
     location: &Location,
     layout: &Arc<Layout>,
     engine: Arc<dyn Engine>,
@@ -222,7 +255,7 @@ async fn fetch(
 }
 
 /// Gives the kernel's failure to read a log its meaning for the user.
-async fn explain(location: &Location, error: KernelError) -> Error {
+pub(crate) async fn explain(location: &Location, error: KernelError) -> Error {
     let path = location.name.clone();
     if is_refusal(&error) {
         return crate::error::storage(&path, "read", error);
@@ -247,7 +280,7 @@ async fn explain(location: &Location, error: KernelError) -> Error {
 }
 
 /// The kernel waits for its storage calls, so it must not run on a thread of the async runtime.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> DeltaResult<T> + Send + 'static,
 ) -> DeltaResult<T> {
     tokio::task::spawn_blocking(work)

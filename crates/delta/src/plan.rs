@@ -8,15 +8,12 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
-use deltalake_core::arrow::array::{
-    ArrayRef, BooleanArray, RecordBatch, StringArray, UInt32Array, new_null_array,
-};
+use deltalake_core::arrow::array::{BooleanArray, RecordBatch, StringArray, UInt32Array};
 use deltalake_core::arrow::compute::{concat_batches, filter_record_batch, interleave, take_record_batch};
 use deltalake_core::arrow::datatypes::{DataType, Field, Schema};
 use deltalake_core::arrow::error::ArrowError;
 use heartbeat_core::table::Changes;
 
-use crate::cell;
 use crate::error::Error;
 use crate::file::{DataFile, raw_size};
 use crate::layout::Layout;
@@ -186,7 +183,7 @@ impl Planner<'_> {
                 continue;
             }
             let new_rows: Vec<&R> = changed.iter().map(|(_, new)| *new).collect();
-            let encoded = self.encode(&new_rows, column, *position)?;
+            let encoded = self.layout.encode_column(self.table, &new_rows, column)?;
             let mut source: Vec<(usize, usize)> = (0..stored.num_rows()).map(|row| (0, row)).collect();
             for (place, (local, _)) in changed.iter().enumerate() {
                 source[*local] = (1, place);
@@ -202,16 +199,7 @@ impl Planner<'_> {
             return Ok(());
         }
         let rows: Vec<&R> = insert.iter().collect();
-        let schema = &self.layout.schema;
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
-        for (position, field) in schema.fields().iter().enumerate() {
-            columns.push(match self.layout.columns.iter().position(|known| *known == position) {
-                Some(column) => self.encode(&rows, column, position)?,
-                None if field.is_nullable() => new_null_array(field.data_type(), rows.len()),
-                None => return Err(self.misfit(position, "a new row, which has no value for it".into())),
-            });
-        }
-        let new = self.arrow(RecordBatch::try_new(Arc::clone(schema), columns))?;
+        let new = self.layout.encode(self.table, &rows)?;
         let all: Vec<usize> = (0..new.num_rows()).collect();
         if self.layout.change_feed {
             self.record(&new, &all, "insert")?;
@@ -237,20 +225,6 @@ impl Planner<'_> {
             self.plan.change_feed = Some(self.arrow(feed)?);
         }
         Ok(self.plan)
-    }
-
-    fn encode<R: DeltaRecord>(&self, rows: &[&R], column: usize, position: usize) -> Result<ArrayRef, Error> {
-        let field = &self.layout.schema.fields()[position];
-        cell::encode(rows, column, field).map_err(|value| self.misfit(position, value))
-    }
-
-    fn misfit(&self, position: usize, value: String) -> Error {
-        Error::Value {
-            path: self.table.to_owned(),
-            column: self.layout.schema.field(position).name().clone(),
-            column_type: self.layout.type_name(position),
-            value,
-        }
     }
 
     /// Notes rows for the change data feed.

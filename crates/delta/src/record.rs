@@ -13,6 +13,8 @@ pub enum Kind {
     Time,
     /// A list of texts.
     Texts,
+    /// A whole number; text in the row. Stored as BIGINT in tables that we make.
+    Number,
 }
 
 /// One column of a table.
@@ -27,7 +29,7 @@ pub struct Column {
 /// One value of a row.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Cell<'a> {
-    /// Of a [`Kind::Text`] column.
+    /// Of a [`Kind::Text`] or [`Kind::Number`] column.
     Text(&'a Option<String>),
     /// Of a [`Kind::Time`] column.
     Time(&'a Option<Timestamp>),
@@ -38,7 +40,7 @@ pub enum Cell<'a> {
 /// One value of a row, to be set.
 #[derive(Debug)]
 pub enum CellMut<'a> {
-    /// Of a [`Kind::Text`] column.
+    /// Of a [`Kind::Text`] or [`Kind::Number`] column.
     Text(&'a mut Option<String>),
     /// Of a [`Kind::Time`] column.
     Time(&'a mut Option<Timestamp>),

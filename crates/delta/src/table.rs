@@ -5,18 +5,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use heartbeat_core::table::{Changes, Commit, Snapshot, Table};
 use jiff::Timestamp;
-use object_store::ObjectStore;
+use object_store::{ObjectMeta, ObjectStore};
 use url::Url;
 use uuid::Uuid;
 
-use crate::commit::{self, Prepared, Written};
-use crate::error::{Cause, Error};
+use crate::checkpoint::Asking;
+use crate::commit::{self, Prepared};
+use crate::entry::Written;
+use crate::error::Error;
 use crate::file::DataFile;
 use crate::layout::schema_string;
 use crate::location::{Location, Log};
 use crate::log::{self, TableState};
+use crate::maintain::{self, Care, Maintained, View};
 use crate::plan::{self, Plan};
 use crate::record::DeltaRecord;
+use crate::retention::Retention;
 
 /// A Delta table of `R`. Cheap to keep: it remembers the version it saw last, so that loading an unchanged
 /// table asks the storage for two file heads and reads nothing.
@@ -41,6 +45,7 @@ use crate::record::DeltaRecord;
 pub struct DeltaTable<R> {
     location: Location,
     newest: Mutex<Option<Arc<TableState>>>,
+    care: Care,
     rows: PhantomData<fn() -> R>,
 }
 
@@ -69,18 +74,38 @@ impl<R: DeltaRecord> DeltaTable<R> {
         Ok(Self::at(Location::with_store(url, store)?))
     }
 
+    /// The same table, whose commits are stamped by another clock than the machine's; for tests.
+    #[must_use]
+    pub fn with_clock(self, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self { location: self.location.with_clock(Arc::new(clock)), ..self }
+    }
+
     /// Creates an empty table, or checks that the one which is there has columns that fit; columns that are
     /// not ours are fine.
     pub async fn create(url: &Url) -> Result<Init, Error> {
-        let table = Self::new(url)?;
-        if table.is_there().await? {
+        Self::new(url)?.init().await
+    }
+
+    /// [`Self::create`] for a table that is at hand.
+    pub async fn init(&self) -> Result<Init, Error> {
+        if self.is_there().await? {
             return Ok(Init::AlreadyThere);
         }
-        let entry = commit::creation(Uuid::new_v4(), &schema_string(R::COLUMNS), Timestamp::now());
-        if table.location.put_if_absent(&Location::entry(0), entry).await? {
+        let id = Uuid::new_v4();
+        let entry = commit::creation(id, &schema_string(R::COLUMNS), self.location.now());
+        let created = self.location.put_if_absent(&Location::entry(0), entry).await?;
+        let found = log::read(&self.location, R::COLUMNS, None).await?;
+        if !created {
+            return Ok(Init::AlreadyThere);
+        }
+        if found.table_id == id.to_string() {
             return Ok(Init::Created);
         }
-        log::read(&table.location, R::COLUMNS, None).await.map(|_| Init::AlreadyThere)
+        // Ours came so late that the first entry of another table had been cleaned away.
+        if found.checkpoint.is_some() {
+            self.location.discard(&Location::entry(0)).await;
+        }
+        Ok(Init::AlreadyThere)
     }
 
     /// Whether this build may commit to the table; the error names what stands in the way.
@@ -88,8 +113,33 @@ impl<R: DeltaRecord> DeltaTable<R> {
         self.refresh().await?.layout.ensure_writable(&self.location.name)
     }
 
+    /// Writes a checkpoint when one is due, and deletes what nobody needs any more: log files behind the newest
+    /// checkpoint and files that the table no longer has, as `keep` and the table's properties say.
+    ///
+    /// Costs nothing when nothing is due, so it may be called after every pass; the directory is listed every
+    /// `keep.every`. Any number of processes may do this, while others read and commit.
+    pub async fn maintain(&self, keep: &Retention, now: Timestamp) -> Result<Maintained, Error> {
+        let read = || async {
+            let state = self.refresh().await?;
+            state.layout.ensure_writable(&self.location.name)?;
+            Ok(View {
+                table_id: state.table_id.clone(),
+                version: state.version,
+                properties: state.layout.properties.clone(),
+                live: maintain::live(&self.location, state.files.iter().map(|file| &file.logged))?,
+            })
+        };
+        let mut done = self.care.clean_if_due(&self.location, keep, now, read).await?;
+        let Some(state) = self.newest().clone() else { return Ok(done) };
+        let (interval, asking) = (state.layout.checkpoint_interval, Asking::Maintenance);
+        let due =
+            self.care.checkpoint_if_due(&self.location, state.version, state.checkpoint, interval, asking);
+        done.checkpoint = due.await?;
+        Ok(done)
+    }
+
     fn at(location: Location) -> Self {
-        Self { location, newest: Mutex::new(None), rows: PhantomData }
+        Self { location, newest: Mutex::new(None), care: Care::default(), rows: PhantomData }
     }
 
     async fn is_there(&self) -> Result<bool, Error> {
@@ -128,7 +178,12 @@ impl<R: DeltaRecord> DeltaTable<R> {
     }
 
     /// The state after our own commit, from what is in memory.
-    async fn next_state(&self, base: &TableState, plan: &Plan, prepared: &Prepared) -> Arc<TableState> {
+    fn next_state(
+        base: &TableState,
+        plan: &Plan,
+        prepared: &Prepared,
+        entry: Option<ObjectMeta>,
+    ) -> Arc<TableState> {
         let kept =
             base.files.iter().zip(&plan.removed).filter(|(_, removed)| !**removed).map(|(file, _)| file);
         let added = prepared.added.iter().zip(&plan.added);
@@ -141,17 +196,18 @@ impl<R: DeltaRecord> DeltaTable<R> {
             layout: Arc::clone(&base.layout),
             files: kept.cloned().chain(added).collect(),
             // Unknown only makes the next load read the log.
-            entry: self.location.head(&Location::entry(version)).await.ok().flatten(),
+            entry,
+            checkpoint: base.checkpoint,
             in_commit_timestamp: prepared.in_commit_timestamp,
         })
     }
 
     async fn checkpoint_when_due(&self, state: &TableState) {
-        if !state.version.is_multiple_of(state.layout.checkpoint_interval) {
-            return;
-        }
-        if let Err(error) = log::checkpoint(&self.location, state.version).await {
-            tracing::warn!(table = %self.location.name, version = state.version, %error, "checkpoint failed");
+        let interval = state.layout.checkpoint_interval;
+        let (version, asking) = (state.version, self.care.commit());
+        let done = self.care.checkpoint_if_due(&self.location, version, state.checkpoint, interval, asking);
+        if let Err(error) = done.await {
+            tracing::warn!(table = %self.location.name, version, %error, "checkpoint failed");
         }
     }
 }
@@ -163,15 +219,16 @@ impl<R: DeltaRecord> Table<R> for DeltaTable<R> {
     async fn load(&self) -> Result<Snapshot<R, Backing>, Error> {
         let state = self.refresh().await?;
         let name = self.location.name.clone();
-        on_worker(&self.location, move || {
-            let mut rows = Vec::with_capacity(state.files.iter().map(|file| file.rows.num_rows()).sum());
-            for file in &state.files {
-                rows.append(&mut state.layout.decode(&name, &file.rows)?);
-            }
-            let table_id = state.table_id.clone();
-            Ok(Snapshot { table_id, version: state.version, rows, backing: Backing(state) })
-        })
-        .await
+        self.location
+            .work(move || {
+                let mut rows = Vec::with_capacity(state.files.iter().map(|file| file.rows.num_rows()).sum());
+                for file in &state.files {
+                    rows.append(&mut state.layout.decode(&name, &file.rows)?);
+                }
+                let table_id = state.table_id.clone();
+                Ok(Snapshot { table_id, version: state.version, rows, backing: Backing(state) })
+            })
+            .await
     }
 
     /// Two file heads, where loading an unchanged table besides makes all its rows anew.
@@ -190,12 +247,13 @@ impl<R: DeltaRecord> Table<R> for DeltaTable<R> {
         }
         let state = Arc::clone(&base.backing.0);
         state.layout.ensure_writable(&self.location.name)?;
-        let (name, step) = (self.location.name.clone(), step.to_owned());
-        let planned = on_worker(&self.location, move || {
+        let (name, step, now) = (self.location.name.clone(), step.to_owned(), self.location.now());
+        let location = self.location.clone();
+        let planned = self.location.work(move || {
             let state = &base.backing.0;
             let plan = plan::plan(&name, &state.layout, &state.files, &base.rows, &changes)?;
-            let prepared = commit::prepare(state, &plan, &step, Timestamp::now())
-                .map_err(|source| cannot_encode(&name, source))?;
+            let prepared =
+                commit::prepare(state, &plan, &step, now).map_err(|source| location.cannot_encode(source))?;
             Ok((base, plan, prepared))
         });
         let (base, plan, prepared) = planned.await?;
@@ -205,14 +263,15 @@ impl<R: DeltaRecord> Table<R> for DeltaTable<R> {
         if !self.is_newest(&state).await? {
             return Ok(Commit::Conflict);
         }
-        if commit::write(&self.location, &prepared).await? == Written::Theirs {
-            return Ok(Commit::Conflict);
-        }
-        let next = self.next_state(&state, &plan, &prepared).await;
+        let entry = match commit::write(&self.location, &prepared, state.entry.as_ref()).await? {
+            Written::Ours(entry) => entry,
+            Written::Theirs => return Ok(Commit::Conflict),
+        };
+        let next = Self::next_state(&state, &plan, &prepared, entry);
         self.remember(&next);
         self.checkpoint_when_due(&next).await;
         let name = self.location.name.clone();
-        on_worker(&self.location, move || snapshot_after(&name, base, &plan, next)).await.map(Commit::Done)
+        self.location.work(move || snapshot_after(&name, base, &plan, next)).await.map(Commit::Done)
     }
 }
 
@@ -233,22 +292,4 @@ fn snapshot_after<R: DeltaRecord>(
         rows.append(&mut next.layout.decode(table, batch)?);
     }
     Ok(Snapshot { table_id: next.table_id.clone(), version: next.version, rows, backing: Backing(next) })
-}
-
-/// Encoding and decoding many rows would hold up a thread of the async runtime.
-async fn on_worker<T: Send + 'static>(
-    location: &Location,
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|source| Err(crate::error::storage(&location.name, "work on", source)))
-}
-
-fn cannot_encode(table: &str, source: impl Into<Cause>) -> Error {
-    Error::Damaged {
-        path: table.to_owned(),
-        what: "its rows cannot be written as Parquet".into(),
-        source: Some(source.into()),
-    }
 }

@@ -6,9 +6,14 @@
     reason = "helpers of tests may panic and take what is at hand"
 )]
 
+mod clock_store;
 mod conformance;
 mod damage;
+mod journal;
+mod maintenance;
+mod maintenance_model;
 mod model;
 mod spark;
+mod stale;
 mod store;
 mod support;

@@ -4,7 +4,6 @@ use heartbeat_core::row::SensorRow;
 use heartbeat_core::table::{Changes, Table};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::support::{TestTable, commit, sorted};
 
@@ -29,15 +28,7 @@ fn op() -> impl Strategy<Value = Op> {
 
 #[test]
 fn a_table_behaves_as_a_list_of_rows() {
-    let seed: u64 = match std::env::var_os("HEARTBEAT_TEST_SEED") {
-        Some(seed) => seed.to_str().unwrap().parse().unwrap(),
-        None => u64::from(std::process::id()) << 32 | u64::from(uuid::Uuid::new_v4().as_fields().0),
-    };
-    println!("HEARTBEAT_TEST_SEED={seed}");
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    let config = Config { cases: 24, failure_persistence: None, ..Config::default() };
-    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+    let mut runner = crate::support::runner(24);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runner.run(&vec(vec(op(), 1..12), 1..8), |steps| runtime.block_on(follow(steps))).unwrap();
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use heartbeat_core::row::{ControlRow, SensorRow};
 use heartbeat_core::table::{Changes, Commit, Snapshot, Table};
 use heartbeat_delta::{Backing, DeltaRecord, DeltaTable, Init};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use tempfile::TempDir;
 use url::Url;
 
@@ -125,4 +126,17 @@ pub(crate) fn sorted<R: std::fmt::Debug + Clone>(rows: &[R]) -> Vec<String> {
     let mut texts: Vec<String> = rows.iter().map(|row| format!("{row:?}")).collect();
     texts.sort();
     texts
+}
+
+/// Runs a property test whose seed is printed, and taken from `HEARTBEAT_TEST_SEED` where that is set.
+pub(crate) fn runner(cases: u32) -> TestRunner {
+    let seed: u64 = match std::env::var_os("HEARTBEAT_TEST_SEED") {
+        Some(seed) => seed.to_str().unwrap().parse().unwrap(),
+        None => u64::from(std::process::id()) << 32 | u64::from(uuid::Uuid::new_v4().as_fields().0),
+    };
+    println!("HEARTBEAT_TEST_SEED={seed}");
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
 }

@@ -38,8 +38,8 @@ pub struct WatchedSource {
     pub config: SourceConfig,
     /// Workspace of its jobs.
     pub domain: Domain,
-    /// Token for that workspace.
-    pub token: SecretRef,
+    /// Token for that workspace; `None`: its credentials come from the environment or a profile.
+    pub token: Option<SecretRef>,
     /// When it is looked at.
     pub schedule: Schedule,
     /// How long one look may take.

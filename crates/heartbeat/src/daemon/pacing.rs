@@ -55,9 +55,9 @@ impl<K: Ord + Clone> Pacing<K> {
         self.failed.retain(|key, _| known(key));
     }
 
-    /// How many have failed since their last success.
-    pub(super) fn len(&self) -> usize {
-        self.failed.len()
+    /// True while nothing has failed since its last success.
+    pub(super) fn is_empty(&self) -> bool {
+        self.failed.is_empty()
     }
 }
 

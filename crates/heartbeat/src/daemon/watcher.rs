@@ -45,8 +45,8 @@ pub(crate) struct Watcher<C: Table<ControlRow>, S: Table<SensorRow>, B, J, K> {
 struct Memory {
     rows: Pacing<SensorRowId>,
     jobs: Pacing<JobId>,
-    /// Why rows cannot be looked at, as it was told last.
-    failing: HashMap<(String, String), String>,
+    /// Why rows cannot be looked at, as it was told last, with the lane that told it.
+    failing: HashMap<(String, String), (String, String)>,
     /// Why jobs wait, as it was told last.
     waiting: HashMap<JobId, String>,
     /// Jobs whose call is on its way.
@@ -58,8 +58,12 @@ struct Memory {
 /// What one look found.
 #[derive(Debug)]
 pub(crate) struct Look {
-    /// Row by row.
+    /// Row by row; those that are left alone are not in it.
     pub(crate) report: CheckReport,
+    /// Rows of the lane that cannot be looked at, those that are left alone too.
+    pub(crate) failing: usize,
+    /// Versions of the tables that it was made on.
+    pub(crate) versions: Versions,
     /// True when there may be something to start, or to repair: news, or tables that others have changed.
     pub(crate) stirs: bool,
 }
@@ -110,6 +114,7 @@ where
     /// Looks at the rows of a lane, and writes down what is new.
     pub(crate) async fn look(
         &self,
+        name: &str,
         lane: &Lane,
         source: &impl Source,
         patience: Duration,
@@ -119,13 +124,13 @@ where
             self.memory().rows.resting(now).map(|(row, _)| row.clone()).collect();
         let (report, answers, versions) =
             self.engine.look(lane, &resting, source, Mode::Detect, patience, &self.clock).await?;
-        self.remember_failures(lane, &report.looked_at, now);
+        let failing = self.remember_failures(name, lane, &report.looked_at, now);
         let changes = answers.change_anything();
         if changes {
             self.engine.take_in(&answers, &self.clock).await?;
         }
         let stirs = changes || self.memory().decided != Some(versions);
-        Ok(Look { report, stirs })
+        Ok(Look { report, failing, versions, stirs })
     }
 
     /// Repairs, decides and claims.
@@ -187,12 +192,6 @@ where
         self.engine.follow(&self.jobs, which, &self.clock).await
     }
 
-    /// Rows and jobs that fail at present.
-    pub(crate) fn failing(&self) -> (usize, usize) {
-        let memory = self.memory();
-        (memory.failing.len(), memory.jobs.len())
-    }
-
     fn holds(&self, now: Timestamp) -> Holds {
         let memory = self.memory();
         Holds {
@@ -223,10 +222,10 @@ where
                     if let Some(row_id) = row_id.as_ref().filter(|_| row.unanswered) {
                         memory.rows.failed(row_id, now, fastrand::f64());
                     }
-                    if memory.failing.get(&key) != Some(error) {
+                    if memory.failing.get(&key).map(|(_, told)| told) != Some(error) {
                         tracing::warn!(sensor_id = row.sensor_id, %error, "sensor cannot be looked at");
                         self.engine.scribe().note(now, Event::CheckFailed, about, error, None);
-                        memory.failing.insert(key, error.clone());
+                        memory.failing.insert(key, (name.to_owned(), error.clone()));
                     }
                 }
                 (None, Some(row_id)) => {
@@ -239,6 +238,7 @@ where
                 (None, None) => {}
             }
         }
+        memory.failing.values().filter(|(lane, _)| lane == name).count()
     }
 
     /// Notes for each job why it waits, when that is another reason than before.
@@ -272,7 +272,7 @@ impl Memory {
             return;
         }
         self.decided = Some(versions);
-        if self.rows.len() + self.failing.len() == 0 {
+        if self.rows.is_empty() && self.failing.is_empty() {
             return;
         }
         let rows: HashSet<&str> = view.sensors.iter().map(|sensor| sensor.row_id.as_str()).collect();

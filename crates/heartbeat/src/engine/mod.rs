@@ -21,6 +21,7 @@ pub use trigger::{Failed, Started, TriggerReport};
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as StdMutex};
 
 use heartbeat_core::position::Position;
@@ -84,6 +85,26 @@ pub struct Engine<C: Table<ControlRow>, S: Table<SensorRow>, B> {
     newest: Mutex<Option<Loaded<C::Backing, S::Backing>>>,
     /// Positions that are stored beside the table, by digest, as far as the last looks needed them.
     fetched: StdMutex<HashMap<String, Position>>,
+    control_commits: Tally,
+    sensor_commits: Tally,
+}
+
+/// Commits to a table.
+#[derive(Debug, Default)]
+pub struct Tally {
+    done: AtomicU64,
+    lost: AtomicU64,
+}
+
+impl Tally {
+    /// Commits that were made, and races that were lost, since this was asked last.
+    pub fn take(&self) -> (u64, u64) {
+        (self.done.swap(0, Ordering::Relaxed), self.lost.swap(0, Ordering::Relaxed))
+    }
+
+    fn count(&self, done: bool) {
+        if done { &self.done } else { &self.lost }.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 type Held<'e, C, S> =
@@ -102,7 +123,16 @@ where
 {
     /// An engine over a control and a sensor table; `blobs` lies beside the sensor table.
     pub fn new(control: C, sensor: S, blobs: B, scribe: Arc<Scribe>) -> Self {
-        Self { control, sensor, blobs, scribe, newest: Mutex::default(), fetched: StdMutex::default() }
+        Self {
+            control,
+            sensor,
+            blobs,
+            scribe,
+            newest: Mutex::default(),
+            fetched: StdMutex::default(),
+            control_commits: Tally::default(),
+            sensor_commits: Tally::default(),
+        }
     }
 
     /// The control table.
@@ -118,6 +148,11 @@ where
     /// What lies beside the sensor table.
     pub fn blobs(&self) -> &B {
         &self.blobs
+    }
+
+    /// Commits to the control and to the sensor table.
+    pub fn commits(&self) -> (&Tally, &Tally) {
+        (&self.control_commits, &self.sensor_commits)
     }
 
     /// Where what happens is noted.
@@ -180,6 +215,7 @@ where
         let (control, rest) = loaded.take_control();
         let control =
             snapshot::commit(&self.control, control, changes, step).await.map_err(store("control"))?;
+        self.control_commits.count(control.is_some());
         Ok(control.map(|control| rest.with_control(control)))
     }
 
@@ -195,6 +231,7 @@ where
         }
         let (sensor, rest) = loaded.take_sensor();
         let sensor = snapshot::commit(&self.sensor, sensor, changes, step).await.map_err(store("sensor"))?;
+        self.sensor_commits.count(sensor.is_some());
         Ok(sensor.map(|sensor| rest.with_sensor(sensor)))
     }
 

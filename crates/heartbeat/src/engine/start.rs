@@ -11,7 +11,7 @@ use heartbeat_core::news;
 use heartbeat_core::position::Manifest;
 use heartbeat_core::row::{ControlRow, SensorRow};
 use heartbeat_core::sensor::View;
-use heartbeat_core::state::Claim;
+use heartbeat_core::state::{Claim, StoredManifest};
 use heartbeat_core::table::{Blobs, Table};
 use jiff::{SignedDuration, Timestamp};
 
@@ -23,8 +23,12 @@ use crate::fail_point;
 pub struct Call {
     /// The job.
     pub job: JobId,
-    /// When the newest news that the claim covers was detected; `None` where others have marked the rows.
+    /// Source of the newest news that the claim covers.
+    pub source: Option<SourceKind>,
+    /// When that was detected; `None` where others have marked the rows.
     pub detected_at: Option<Timestamp>,
+    /// When the oldest of it arrived, where the source tells.
+    pub arrived_at: Option<Timestamp>,
     pub(super) claim: Claim,
     origin: Origin,
     /// What the run is told.
@@ -133,11 +137,15 @@ where
     }
 
     async fn call_of(&self, view: &View, job: JobId, claim: Claim, origin: Origin) -> Call {
-        let detected = view.of_job(&job).filter(|sensor| claim.rows.contains_key(sensor.row_id.as_str()));
-        let detected_at = detected.filter_map(|row| view.sensor[row.sensor?].status_change_timestamp).max();
+        let covered = view.of_job(&job).filter(|sensor| claim.rows.contains_key(sensor.row_id.as_str()));
+        let newest = covered
+            .filter_map(|row| Some((view.sensor[row.sensor?].status_change_timestamp?, row)))
+            .max_by_key(|(detected, _)| *detected);
+        let arrived_at = newest.and_then(|(_, row)| arrival(row.state.manifest.as_ref()?));
+        let (detected_at, source) = newest.map(|(detected, row)| (detected, row.source)).unzip();
         let news = if claim.pass_news { Some(self.news_of(view, &claim).await) } else { None };
         let earlier_runs = view.states_of_job(&job).filter_map(|state| state.last_run).collect();
-        Call { job, detected_at, claim, origin, news, earlier_runs }
+        Call { job, source, detected_at, arrived_at, claim, origin, news, earlier_runs }
     }
 
     /// What the run of a claim is told. News that cannot be read from beside the table is left out of it: the start
@@ -183,6 +191,14 @@ where
         let outcome = call_once(jobs, call, clock).await;
         self.note_outcome(call, &outcome, clock.now());
         outcome
+    }
+}
+
+/// When the oldest of the news arrived, where the source tells.
+fn arrival(manifest: &StoredManifest) -> Option<Timestamp> {
+    match manifest {
+        StoredManifest::Files(files) => files.iter().filter_map(|file| file.modified).min(),
+        StoredManifest::Offsets(_) | StoredManifest::Sha256(_) => None,
     }
 }
 

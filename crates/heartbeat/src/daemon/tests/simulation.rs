@@ -86,7 +86,7 @@ async fn lane<'w>(world: &'w World, watcher: Arc<Simulated<'w>>, kind: SourceKin
     let lane = Lane::all(kind);
     loop {
         world.pause().await;
-        watcher.look(&lane, &Port(world), Duration::from_secs(1)).await.unwrap();
+        watcher.look("lane", &lane, &Port(world), Duration::from_secs(1)).await.unwrap();
     }
 }
 
