@@ -8,6 +8,9 @@
 //! - *Backwards*: a period begins anew at the present time, so that no check is further away than one period. A cron
 //!   expression follows the clock.
 //!
+//! Whoever waits for a planned time sleeps for [`LONGEST_SLEEP`] at most and asks [`Schedule::revised`] then, so that a
+//! jump during the wait is noticed too.
+//!
 //! A period is kept in elapsed time, whatever the wall clock does in spring and autumn. Cron expressions and windows
 //! are local times: one that spring leaves out is due as much later as the clock jumped, one that autumn repeats is
 //! due twice. Looking twice costs little, not looking is a job that does not start.
@@ -60,6 +63,9 @@ pub const MOST_MISSED: u64 = 100_000;
 
 /// The shortest period that a configuration may ask for.
 pub const SHORTEST_PERIOD: Duration = Duration::from_millis(100);
+
+/// How long to sleep at most before a planned time is held against the clock again.
+pub const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
 /// The smallest step of a cron expression.
 const CRON_STEP: Duration = Duration::from_mins(1);
@@ -147,12 +153,22 @@ impl Schedule {
         Tick { at, missed }
     }
 
+    /// A planned time that is waited for, held against a clock that may have jumped: what [`Schedule::next`] gave, or an
+    /// earlier time if the clock went back. It is due when it is not after `now`.
+    pub fn revised(&self, planned: Timestamp, last: Option<Timestamp>, now: Timestamp) -> Timestamp {
+        if planned <= now { planned } else { planned.min(self.next(last, now).at) }
+    }
+
     fn first(&self, now: Timestamp) -> Timestamp {
         match self.timing {
             Timing::Every(_) => {
                 let begin = self.fit(now);
                 // An opening has its offset already.
-                if begin == now { later(now, self.offset.max(Duration::from_nanos(1))) } else { begin }
+                if begin == now {
+                    self.fit(later(now, self.offset.max(Duration::from_nanos(1))))
+                } else {
+                    begin
+                }
             }
             Timing::Cron(_) => self.following(now),
         }

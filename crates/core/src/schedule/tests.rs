@@ -166,6 +166,29 @@ fn jitter_is_fixed_by_the_name_and_moves_cron_times_too() {
     assert_eq!(schedule.next(Some(first), first).at, at("2026-06-01T02:00:00Z") + offset);
 }
 
+#[test]
+fn a_time_that_is_waited_for_holds_unless_the_clock_goes_back() {
+    let jitter = Jitter::new(0.1, "x");
+    let timing = Timing::Every(Duration::from_mins(1));
+    let minutely = Schedule::new(timing, Vec::new(), TimeZone::UTC, &jitter).unwrap();
+    let now = at("2026-06-01T10:00:00Z");
+    for last in [None, Some(now)] {
+        let planned = minutely.next(last, now).at;
+        let later = now + Duration::from_millis(1);
+        assert_eq!(minutely.revised(planned, last, later), planned);
+        assert_eq!(minutely.revised(planned, last, planned + SECOND), planned);
+        let back = now - Duration::from_hours(5);
+        assert!(minutely.revised(planned, last, back) <= back + Duration::from_mins(1));
+    }
+    let daily = cron("0 9 * * *", TimeZone::UTC);
+    let planned = daily.next(Some(at("2026-06-01T09:00:00Z")), now).at;
+    assert_eq!(planned, at("2026-06-02T09:00:00Z"));
+    assert_eq!(
+        daily.revised(planned, Some(at("2026-06-01T09:00:00Z")), at("2026-05-20T10:00:00Z")),
+        at("2026-05-21T09:00:00Z")
+    );
+}
+
 proptest! {
     #[test]
     fn a_period_is_never_further_away_than_itself(
@@ -186,13 +209,14 @@ proptest! {
     fn planned_times_lie_in_windows_and_after_now(
         from in 0_i8..24, to in 0_i8..24, day in 0_usize..7, now in 1_700_000_000_i64..1_900_000_000,
         ago in 0_i64..2_000_000, every in prop_oneof![Just(None), (1_u64..7200).prop_map(Some)],
+        jitter in 0.0..1.0,
     ) {
         let windows = vec![window(&WEEK[day..=day], time(from, 0, 0, 0), time(to, 0, 0, 0))];
         let timing = match every {
             Some(seconds) => Timing::Every(Duration::from_secs(seconds)),
             None => Timing::Cron(Cron::parse("*/7 * * * *").unwrap()),
         };
-        let schedule = Schedule::new(timing, windows, new_york(), &Jitter::NONE).unwrap();
+        let schedule = Schedule::new(timing, windows, new_york(), &Jitter::new(jitter, "x")).unwrap();
         let now = Timestamp::from_second(now).unwrap();
         for last in [None, Some(now - Duration::from_secs(ago.unsigned_abs()))] {
             let tick = schedule.next(last, now);

@@ -8,9 +8,10 @@ use heartbeat_core::schedule::{Jitter, Schedule, Timing, Window};
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
+use super::acon_file;
 use super::file::{AconEntry, AconSettings, ActiveWindow};
 use super::sound::Origin;
-use super::{TableNames, acon_file};
+use super::tables::{TableAt, TableNames};
 use crate::error_chain::chain;
 
 /// An ACON with all that is said about it.
@@ -21,10 +22,8 @@ pub(super) struct Entry {
     /// Its name in logs and metrics.
     pub(super) name: String,
     pub(super) acon: Acon,
-    /// Location of the control table.
-    pub(super) control: String,
-    /// Location of the sensor table.
-    pub(super) sensor: String,
+    pub(super) control: TableAt,
+    pub(super) sensor: TableAt,
     pub(super) plan: Plan,
 }
 
@@ -58,15 +57,16 @@ pub(super) fn read(
         errors.push(finding(format!("{place}.name"), "must not be empty"));
     }
     let acon = read_acon(&settings, &place, origin, directory, tables, warnings, &mut errors);
-    let kind = acon.as_ref().map(|acon| acon.source.kind());
-    let poll_interval = acon.as_ref().and_then(|acon| acon.poll_interval);
+    let kind = acon.as_ref().map(|(acon, _)| acon.source.kind());
+    let poll_interval = acon.as_ref().and_then(|(acon, _)| acon.poll_interval);
     let plan = plan(&settings, &place, kind, poll_interval, &mut errors);
-    let (Some(acon), true) = (acon, errors.is_empty()) else { return Err(errors) };
-    let mut located = |table: &str| {
-        let location = tables.locate(table);
-        location.map_err(|problem| errors.push(finding(&place, problem.to_string()))).unwrap_or_default()
+    let (Some((acon, [control, sensor])), true) = (acon, errors.is_empty()) else { return Err(errors) };
+    let mut located = |name: String| {
+        let location = tables.locate(&name);
+        let location = location.map_err(|problem| errors.push(finding(&place, problem.to_string())));
+        TableAt { name, location: location.unwrap_or_default() }
     };
-    let (control, sensor) = (located(&acon.control_table), located(&acon.sensor_table));
+    let (control, sensor) = (located(control), located(sensor));
     if errors.is_empty() { Ok(Entry { place, name, acon, control, sensor, plan }) } else { Err(errors) }
 }
 
@@ -82,6 +82,7 @@ fn name_of(settings: &AconSettings, index: usize) -> String {
     stem.map_or_else(|| format!("acon-{}", index + 1), |stem| stem.to_string_lossy().into_owned())
 }
 
+/// The ACON, and the names that it gives its control and its sensor table.
 fn read_acon(
     settings: &AconSettings,
     place: &str,
@@ -90,7 +91,7 @@ fn read_acon(
     tables: &TableNames,
     warnings: &mut Vec<Finding>,
     errors: &mut Vec<Finding>,
-) -> Option<Acon> {
+) -> Option<(Acon, [String; 2])> {
     let (prefix, document) = match (&settings.path, &settings.acon) {
         (Some(_), Some(_)) => {
             errors.push(finding(format!("{place}.acon"), "excludes `path`: an entry is one ACON"));
@@ -112,14 +113,19 @@ fn read_acon(
         }
     };
     let within = |found: Finding| finding(format!("{prefix}{}", found.path), found.problem);
+    let names =
+        TABLE_KEYS.map(|key| document.get(key).and_then(Value::as_str).unwrap_or_default().trim().to_owned());
     let Reading { warnings: remarks, result } = Acon::from_value(&with_locations(document, tables));
     warnings.extend(remarks.into_iter().map(within));
-    result.map_err(|found| errors.extend(found.into_iter().map(within))).ok()
+    let acon = result.map_err(|found| errors.extend(found.into_iter().map(within))).ok()?;
+    Some((acon, names))
 }
+
+const TABLE_KEYS: [&str; 2] = ["heartbeat_sensor_db_table", "lakehouse_engine_sensor_db_table"];
 
 /// The ACON with the locations of tables that the configuration maps: their names need not be of the warehouse's form.
 fn with_locations(mut acon: Value, tables: &TableNames) -> Value {
-    for key in ["heartbeat_sensor_db_table", "lakehouse_engine_sensor_db_table"] {
+    for key in TABLE_KEYS {
         if let Some(Value::String(name)) = acon.get_mut(key)
             && let Some(location) = tables.mapped(name)
         {

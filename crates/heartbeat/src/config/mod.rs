@@ -25,7 +25,7 @@ pub use self::acon_file::{FileError, document};
 pub use self::file::schema;
 use self::file::{AconEntry, ConfigFile};
 use self::sound::Origin;
-pub use self::tables::TableNames;
+pub use self::tables::{TableAt, TableNames};
 pub use self::watch::{Watch, WatchedSource};
 
 /// What `heartbeat run` does.

@@ -4,6 +4,15 @@ use std::collections::BTreeMap;
 
 use heartbeat_core::table_name::{BadTableName, locate};
 
+/// A table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableAt {
+    /// Its name in the ACON.
+    pub name: String,
+    /// Path or URL.
+    pub location: String,
+}
+
 /// Locations of tables by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TableNames {

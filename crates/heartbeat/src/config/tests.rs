@@ -66,7 +66,7 @@ fn defaults() {
     assert_eq!(config.shutdown_grace, Duration::from_secs(10));
     let [watch] = config.watches.as_slice() else { panic!("{:?}", config.watches) };
     assert_eq!(
-        (watch.control.as_str(), watch.sensor.as_str()),
+        (watch.control.location.as_str(), watch.sensor.location.as_str()),
         ("/warehouse/db.db/control", "/warehouse/db.db/sensor")
     );
     let sources: Vec<_> = watch
@@ -106,8 +106,12 @@ fn everything_can_be_set() {
     assert_eq!(config.journal.keep, Duration::from_hours(14 * 24));
     let watch = &config.watches[0];
     assert_eq!(
-        (watch.control.as_str(), watch.sensor.as_str()),
+        (watch.control.location.as_str(), watch.sensor.location.as_str()),
         ("file:///srv/control", "/etc/heartbeat/tables/db.db/sensor")
+    );
+    assert_eq!(
+        (watch.control.name.as_str(), watch.sensor.name.as_str()),
+        ("`Main`.sales.control", "db.sensor")
     );
     let source = &watch.sources[0];
     assert!(source.pass_news);

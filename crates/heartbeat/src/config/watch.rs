@@ -17,14 +17,15 @@ use heartbeat_core::schedule::{Schedule, Timing};
 use heartbeat_core::secret::SecretRef;
 
 use super::entry::{Entry, Plan, finding, same_place};
+use super::tables::TableAt;
 
 /// A pair of tables and the sources of its rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Watch {
-    /// Location of the control table.
-    pub control: String,
-    /// Location of the sensor table.
-    pub sensor: String,
+    /// The control table, as the first ACON names it.
+    pub control: TableAt,
+    /// The sensor table, as the first ACON names it.
+    pub sensor: TableAt,
     /// At least one, each kind once, in the order of the configuration.
     pub sources: Vec<WatchedSource>,
 }
@@ -65,7 +66,7 @@ pub(super) fn group(
     check_names(&entries, errors);
     let mut groups: Vec<(PathBuf, PathBuf, Vec<Entry>)> = Vec::new();
     for entry in entries {
-        let (control, sensor) = (same_place(&entry.control), same_place(&entry.sensor));
+        let (control, sensor) = (same_place(&entry.control.location), same_place(&entry.sensor.location));
         match groups.iter_mut().find(|(c, s, _)| (c, s) == (&control, &sensor)) {
             Some((_, _, sources)) => join(sources, entry, warnings, errors),
             None => groups.push((control, sensor, vec![entry])),
@@ -79,7 +80,7 @@ fn check_tables(entries: &[Entry], errors: &mut Vec<Finding>) {
     let mut controls: BTreeMap<PathBuf, (&Entry, PathBuf)> = BTreeMap::new();
     let mut sensors: BTreeMap<PathBuf, &Entry> = BTreeMap::new();
     for entry in entries {
-        let (control, sensor) = (same_place(&entry.control), same_place(&entry.sensor));
+        let (control, sensor) = (same_place(&entry.control.location), same_place(&entry.sensor.location));
         let name = &entry.name;
         if control == sensor {
             errors.push(finding(
@@ -221,7 +222,7 @@ fn watch(sources: Vec<Entry>, errors: &mut Vec<Finding>) -> Option<Watch> {
     let (control, sensor) = (first.control.clone(), first.sensor.clone());
     let mut watched = Vec::new();
     for Entry { place, name, acon, plan, .. } in sources {
-        match plan.schedule(&format!("{} of {}", acon.source.kind(), acon.control_table)) {
+        match plan.schedule(&format!("{} of {}", acon.source.kind(), control.name)) {
             Ok(schedule) => watched.push(WatchedSource {
                 name,
                 deadline: plan.deadline.unwrap_or_else(|| usual_deadline(schedule.period())),
