@@ -26,6 +26,16 @@ pub fn absolute(location: &str) -> std::io::Result<PathBuf> {
     Ok(plain)
 }
 
+/// URL of a directory at a local location; `None` where that is no path.
+pub fn directory_url(location: &str) -> Option<Url> {
+    Url::from_directory_path(absolute(location).ok()?).ok()
+}
+
+/// Location of the journal of a control table.
+pub fn journal_of(control: &str) -> String {
+    format!("{}_journal", control.trim_end_matches('/'))
+}
+
 fn resolved(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }

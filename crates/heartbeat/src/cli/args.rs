@@ -86,6 +86,13 @@ pub(crate) enum Command {
         my_database.lakehouse_engine_sensors"
     )]
     Complete(Complete),
+    /// The daemon: watches continuously, starts each job once, follows every run.
+    #[command(
+        after_help = "SIGHUP reads the configuration anew, SIGTERM ends it within `shutdown_grace`. Metrics and health: \
+        /metrics, /healthz, /readyz.\n\nExamples:\n  heartbeat run --config heartbeat.yaml\n  \
+        heartbeat run --acon kafka.yaml trigger_files.yaml"
+    )]
+    Run(Run),
     /// The control table, with the reason of every row.
     #[command(
         after_help = "Example:\n  heartbeat status --control-table my_database.heartbeat_sensor \\\n    \
@@ -127,6 +134,40 @@ pub(crate) struct Tables {
     /// Sensor table: `db.table`, a path or a file:// URL.
     #[arg(long, value_name = "S")]
     pub(crate) sensor_table: String,
+}
+
+/// What the daemon watches.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) from: RunFrom,
+    /// Where metrics and health are served: an address, or `off`. Takes the place of `server.listen`.
+    #[arg(long, value_name = "ADDR|off", value_parser = listen)]
+    pub(crate) listen: Option<Listen>,
+}
+
+/// Where the configuration is.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct RunFrom {
+    /// Configuration file (docs/reference/config.md).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// ACON files, JSON or YAML, with defaults for everything else.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(crate) acon: Vec<PathBuf>,
+}
+
+/// Where to serve, if anywhere.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Listen(pub(crate) Option<SocketAddr>);
+
+fn listen(text: &str) -> Result<Listen, String> {
+    if text == "off" {
+        return Ok(Listen(None));
+    }
+    let address = text.parse().map_err(|_| "give an address such as 127.0.0.1:8787, or `off`".to_owned());
+    address.map(|address| Listen(Some(address)))
 }
 
 /// ACON files.

@@ -9,6 +9,7 @@ mod feed;
 mod init;
 mod jobs_api;
 mod output;
+mod run;
 mod status;
 mod trigger;
 mod trigger_file;
@@ -74,7 +75,7 @@ pub fn main() -> ExitCode {
         }
     };
     let outcome =
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(run(&session, cli))));
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(carry_out(&session, cli))));
     // A folder on a mount that hangs must not keep the process.
     runtime.shutdown_timeout(Duration::from_millis(100));
     match outcome {
@@ -88,7 +89,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-async fn run(session: &Session, cli: Cli) -> Result<Outcome> {
+async fn carry_out(session: &Session, cli: Cli) -> Result<Outcome> {
     if let Some(problem) = refuse_foreign_store(&session.warehouse) {
         bail!("--warehouse: {problem}");
     }
@@ -98,6 +99,7 @@ async fn run(session: &Session, cli: Cli) -> Result<Outcome> {
         Command::Check(args) => check::run(session, &args).await,
         Command::Trigger(args) => trigger::run(session, &args).await,
         Command::Complete(args) => complete::run(session, &args).await,
+        Command::Run(args) => run::run(session, &args).await,
         Command::Status(args) => status::run(session, &args).await,
         Command::Validate(args) => validate::run(session, &args).await,
         Command::TriggerFile(TriggerFile::Create { base, sensor_id }) => {
@@ -144,8 +146,7 @@ impl Session {
 
 /// URL of a table's location.
 pub(crate) fn table_url(location: &str) -> Result<Url> {
-    let path = paths::absolute(location).with_context(|| format!("`{location}` is no path"))?;
-    Url::from_directory_path(&path).map_err(|()| anyhow::anyhow!("`{location}` is no path"))
+    paths::directory_url(location).with_context(|| format!("`{location}` is no path"))
 }
 
 fn init_logs(global: &Global) {

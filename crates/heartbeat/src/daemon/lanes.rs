@@ -93,7 +93,8 @@ mod tests {
             bootstrap: brokers.iter().map(|broker| (*broker).to_owned()).collect(),
             isolation: Isolation::default(),
         };
-        let products = [("a", product(&["x:1", "y:1"])), ("b", product(&["z:1"])), ("c", product(&["y:1", "x:1"]))];
+        let products =
+            [("a", product(&["x:1", "y:1"])), ("b", product(&["z:1"])), ("c", product(&["y:1", "x:1"]))];
         let products = products.map(|(name, product)| (name.to_owned(), product));
         let lanes = lanes(&watched(SourceConfig::Kafka(products.into())));
         let names: Vec<&str> = lanes.iter().map(|lane| lane.name.as_str()).collect();

@@ -1,7 +1,267 @@
 //! `heartbeat run`: watches continuously, starts each job once, follows every run.
+//!
+//! | task | does |
+//! |---|---|
+//! | one per lane (`looking`) | looks at its rows when the schedule says so, writes what is new (S, C1), wakes the decision |
+//! | one per pair of tables (`starting`) | decides and claims (K), calls run-now beside that (R), writes the answers (K2, C2) |
+//! | one per pair (`tracking`) | follows runs to their end (D1, D2) |
+//! | two per pair (`upkeep`) | writes the journal; checkpoints and cleans the tables |
+//! | one (`mod`) | signals, reload, health, systemd |
+//!
+//! Tasks share the tables and what was read of them, and nothing else that a decision depends on. Each may be cut off
+//! at any point: what it leaves behind is what a crash leaves, and whoever comes next repairs it. A task that ends by
+//! itself ends the process: a daemon that does half of its work is worse than one that is started again.
 
+mod context;
+mod lanes;
+mod looking;
 mod pacing;
+mod pair;
+mod starting;
+mod stop;
+mod tracking;
+mod upkeep;
 mod watcher;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use self::context::Context;
+use self::pair::{Pair, Place};
+use self::stop::Stopper;
+use crate::config::{Config, Watch};
+use crate::engine::{Clock as _, SystemClock};
+use crate::error_chain::chain;
+use crate::metrics::Metrics;
+use crate::paths;
+use crate::server::{Board, Server, ServerError, Shown, routes};
+use crate::systemd::Systemd;
+use crate::workspaces::Workspaces;
+
+/// Why the daemon ended, or did not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// Nothing can be served.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// A table cannot be used.
+    #[error("table `{table}`")]
+    Table {
+        /// Its location.
+        table: String,
+        /// Cause.
+        #[source]
+        cause: heartbeat_delta::Error,
+    },
+    /// A location is no place of a table.
+    #[error("`{0}` is no location of a table")]
+    Location(String),
+    /// Signals cannot be waited for.
+    #[error("signals cannot be waited for")]
+    Signals(#[source] std::io::Error),
+    /// A task ended by itself.
+    #[error("{0}; this is a fault of heartbeat, please report it")]
+    Broken(String),
+}
+
+/// A running daemon.
+struct Daemon {
+    config: Config,
+    pairs: Vec<Pair>,
+    stopper: Stopper,
+    metrics: Arc<Metrics>,
+    board: Arc<Board>,
+}
+
+/// Signals that the daemon answers.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    reload: Signal,
+}
+
+/// What ended a wait.
+enum Event {
+    Stop,
+    Reload,
+    Broken(String),
+    /// Time to look at the health.
+    Look,
+}
+
+/// How often the health is looked at where no watchdog asks for it more often.
+const HEALTH_PERIOD: Duration = Duration::from_secs(5);
+
+/// Runs until SIGTERM or SIGINT. `read` reads the configuration anew for a reload (SIGHUP); where it cannot, it has
+/// told why, and the daemon goes on as it was.
+pub async fn run(config: Config, read: impl Fn() -> Option<Config>) -> Result<(), DaemonError> {
+    let mut signals = Signals::new().map_err(DaemonError::Signals)?;
+    let systemd = Systemd::from_env();
+    let metrics = Arc::new(Metrics::new(SystemClock.now()));
+    let board = Arc::new(Board::default());
+    let mut listening = config.listen;
+    let mut server = serve(listening, &metrics, &board).await?;
+    let mut daemon = Daemon::start(config, metrics, board)?;
+    systemd.ready(&daemon.summary());
+    let mut sick = false;
+    loop {
+        let period = systemd.watchdog_interval().unwrap_or(HEALTH_PERIOD).min(HEALTH_PERIOD);
+        match daemon.next(&mut signals, period).await {
+            Event::Stop => break,
+            Event::Broken(why) => {
+                tracing::error!(why, "daemon ends");
+                return Err(DaemonError::Broken(why));
+            }
+            Event::Look => daemon.look_after(&systemd, &mut sick),
+            Event::Reload => {
+                systemd.reloading();
+                if let Some(config) = read() {
+                    if config.listen != listening {
+                        if let Some(old) = server.take() {
+                            old.stop().await;
+                        }
+                        listening = config.listen;
+                        server = serve(listening, &daemon.metrics, &daemon.board).await?;
+                    }
+                    daemon = daemon.reloaded(config).await?;
+                }
+                systemd.ready(&daemon.summary());
+            }
+        }
+    }
+    tracing::info!("daemon stops");
+    systemd.stopping("stopping");
+    let grace = daemon.config.shutdown_grace;
+    if tokio::time::timeout(grace, daemon.stop()).await.is_err() {
+        tracing::warn!("what did not end in time is left to the next daemon");
+    }
+    if let Some(server) = server {
+        server.stop().await;
+    }
+    Ok(())
+}
+
+async fn serve(
+    address: Option<SocketAddr>,
+    metrics: &Arc<Metrics>,
+    board: &Arc<Board>,
+) -> Result<Option<Server>, ServerError> {
+    let Some(address) = address else { return Ok(None) };
+    let shown = Shown { metrics: Arc::clone(metrics), board: Arc::clone(board) };
+    Server::start(address, routes(shown)).await.map(Some)
+}
+
+impl Daemon {
+    fn start(config: Config, metrics: Arc<Metrics>, board: Arc<Board>) -> Result<Self, DaemonError> {
+        let (stopper, stop) = stop::stop();
+        let context = Context {
+            metrics: Arc::clone(&metrics),
+            board: Arc::clone(&board),
+            stop,
+            grace: config.shutdown_grace,
+        };
+        let workspaces = Arc::new(workspaces(&config));
+        let mut pairs = Vec::with_capacity(config.watches.len());
+        for watch in &config.watches {
+            let pair = Pair::start(watch, &place(watch)?, &config, &workspaces, &context);
+            pairs
+                .push(pair.map_err(|cause| DaemonError::Table { table: watch.control.name.clone(), cause })?);
+        }
+        let daemon = Self { config, pairs, stopper, metrics, board };
+        tracing::info!(watches = daemon.summary(), "daemon started");
+        Ok(daemon)
+    }
+
+    /// Stops all tasks and starts them by another configuration. What they have learned is read again.
+    async fn reloaded(self, config: Config) -> Result<Self, DaemonError> {
+        if config == self.config {
+            tracing::info!("configuration is as it was; secrets and certificates are read again");
+        }
+        let (metrics, board) = (Arc::clone(&self.metrics), Arc::clone(&self.board));
+        self.stop().await;
+        Self::start(config, metrics, board)
+    }
+
+    async fn stop(self) {
+        self.stopper.stop();
+        futures::future::join_all(self.pairs.into_iter().map(Pair::finish)).await;
+    }
+
+    async fn next(&mut self, signals: &mut Signals, period: Duration) -> Event {
+        let mut broken: futures::stream::FuturesUnordered<_> =
+            self.pairs.iter_mut().map(Pair::broken).collect();
+        tokio::select! {
+            biased;
+            _ = signals.terminate.recv() => Event::Stop,
+            _ = signals.interrupt.recv() => Event::Stop,
+            _ = signals.reload.recv() => Event::Reload,
+            Some(why) = futures::StreamExt::next(&mut broken) => Event::Broken(why),
+            () = tokio::time::sleep(period) => Event::Look,
+        }
+    }
+
+    /// Says when something is overdue, and keeps the watchdog quiet only while nothing is.
+    fn look_after(&self, systemd: &Systemd, sick: &mut bool) {
+        let report = self.board.report(Instant::now());
+        let is_sick = !report.is_healthy();
+        if is_sick && !*sick {
+            for late in &report.overdue {
+                tracing::error!(what = late.name, seconds = late.overdue_seconds, "overdue");
+            }
+        } else if *sick && !is_sick {
+            tracing::info!("nothing is overdue any more");
+        }
+        *sick = is_sick;
+        if !is_sick {
+            systemd.alive();
+        }
+    }
+
+    fn summary(&self) -> String {
+        let sources: usize = self.config.watches.iter().map(|watch| watch.sources.len()).sum();
+        format!("{} source(s) over {} pair(s) of tables", sources, self.config.watches.len())
+    }
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            reload: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// Clients for the workspaces that the configuration names. One that cannot be had fails the starts in it, not the
+/// others'.
+fn workspaces(config: &Config) -> Workspaces {
+    let mut workspaces = Workspaces::default();
+    for source in config.watches.iter().flat_map(|watch| &watch.sources) {
+        let added = crate::secrets::credentials(&source.domain, source.token.as_ref())
+            .map_err(|error| format!("token: {}", chain(&error)))
+            .and_then(|found| workspaces.add(&source.domain, found).map_err(|error| chain(&error)));
+        if let Err(why) = added {
+            tracing::error!(domain = %source.domain, why, "workspace cannot be called");
+            workspaces.add_unusable(&source.domain, why);
+        }
+    }
+    workspaces
+}
+
+fn place(watch: &Watch) -> Result<Place, DaemonError> {
+    let url = |location: &str| {
+        paths::directory_url(location).ok_or_else(|| DaemonError::Location(location.to_owned()))
+    };
+    Ok(Place {
+        control: url(&watch.control.location)?,
+        sensor: url(&watch.sensor.location)?,
+        journal: url(&paths::journal_of(&watch.control.location))?,
+    })
+}
 
 #[cfg(test)]
 mod tests;

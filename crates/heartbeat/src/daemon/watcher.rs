@@ -206,7 +206,7 @@ where
     }
 
     /// Paces rows whose source gave no answer, and notes what begins to fail and what recovers.
-    fn remember_failures(&self, lane: &Lane, looked_at: &[Looked], now: Timestamp) {
+    fn remember_failures(&self, name: &str, lane: &Lane, looked_at: &[Looked], now: Timestamp) -> usize {
         let mut memory = self.memory();
         for row in looked_at {
             let key = (row.sensor_id.clone(), row.trigger_job_id.trim().to_owned());

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use futures::StreamExt as _;
-use futures::stream;
+use futures::{FutureExt as _, StreamExt as _, stream};
 use heartbeat_core::domain::Domain;
 use heartbeat_core::follow::{Followed, Told, followed, later_success, tell};
 use heartbeat_core::ids::JobId;
@@ -151,15 +150,16 @@ async fn ask(jobs: &impl Jobs, asked: &[Followed], report: &mut FollowReport) ->
     for run in asked {
         by_domain.entry(&run.domain).or_default().push(run);
     }
-    let answers = by_domain.into_iter().map(|(domain, runs)| async move {
-        let ids: Vec<i64> = runs.iter().map(|run| run.run_id).collect();
-        let mut answered = jobs.runs(domain, &ids).await;
-        runs.into_iter().map(|run| (run, answered.remove(&run.run_id))).collect::<Vec<_>>()
-    });
-    let answers = futures::future::join_all(answers).await.into_iter().flatten();
-    // One at a time per job: what is asked here is rare, and has its own limit.
-    let told = stream::iter(answers).map(|(run, answer)| told(jobs, run, answer)).buffered(LISTS_AT_A_TIME);
-    let told: Vec<_> = told.collect().await;
+    let mut asks = Vec::with_capacity(by_domain.len());
+    for (domain, runs) in by_domain {
+        asks.push(ask_workspace(jobs, domain, runs).boxed());
+    }
+    let answers = futures::future::join_all(asks).await.into_iter().flatten();
+    let mut questions = Vec::new();
+    for (run, answer) in answers {
+        questions.push(told(jobs, run, answer).boxed());
+    }
+    let told: Vec<_> = stream::iter(questions).buffered(LISTS_AT_A_TIME).collect().await;
     let mut by_token = BTreeMap::new();
     for (run, told) in told {
         match told {
@@ -170,6 +170,16 @@ async fn ask(jobs: &impl Jobs, asked: &[Followed], report: &mut FollowReport) ->
         }
     }
     by_token
+}
+
+async fn ask_workspace<'r>(
+    jobs: &impl Jobs,
+    domain: &Domain,
+    runs: Vec<&'r Followed>,
+) -> Vec<(&'r Followed, Option<Result<Run, NoAnswer>>)> {
+    let ids: Vec<i64> = runs.iter().map(|run| run.run_id).collect();
+    let mut answered = jobs.runs(domain, &ids).await;
+    runs.into_iter().map(|run| (run, answered.remove(&run.run_id))).collect()
 }
 
 /// Of a run that did not succeed also whether a later one did.

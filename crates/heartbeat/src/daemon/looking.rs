@@ -1,0 +1,129 @@
+//! The loop of one lane: wait for the planned time, look, say what was found.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use heartbeat_core::schedule::{LONGEST_SLEEP, Tick};
+use jiff::Timestamp;
+use tokio::sync::Notify;
+
+use super::context::{Complaint, Context, DeltaWatcher};
+use super::lanes::LaneConfig;
+use super::watcher::Look;
+use crate::engine::{Clock as _, EngineError, SystemClock};
+use crate::error_chain::chain;
+use crate::metrics::{Check, CheckResult, SourceLabel, TableLabel};
+use crate::server::{Plan, TickKind};
+use crate::sources::{self, AnySource};
+
+/// Reading and writing the tables beside a look may take this long.
+const STORE_LIMIT: Duration = Duration::from_secs(60);
+
+/// One lane of a pair of tables.
+pub(super) struct Looking {
+    pub(super) context: Context,
+    pub(super) watcher: Arc<DeltaWatcher>,
+    pub(super) config: LaneConfig,
+    /// Wakes the decision.
+    pub(super) stir: Arc<Notify>,
+    /// The control and the sensor table.
+    pub(super) tables: [TableLabel; 2],
+    /// Name of the control table, for health.
+    pub(super) control: String,
+}
+
+impl Looking {
+    /// Runs until it is asked to stop.
+    pub(super) async fn run(self) {
+        let source = sources::build(&self.config.source);
+        let label = SourceLabel::new(self.config.lane.kind, self.config.name.clone());
+        self.context.metrics.source_added(&label, Instant::now());
+        let mut complaint = Complaint::default();
+        let mut last = None;
+        let mut stop = self.context.stop.clone();
+        while let Some(tick) = self.wait(last).await {
+            let began = Instant::now();
+            let delay = SystemClock.now().duration_since(tick.at).try_into().unwrap_or_default();
+            let Some(looked) = stop.unless_asked(self.look(&source)).await else { break };
+            self.context.board.ended(&self.config.name);
+            self.context.board.table(&self.control, looked.is_ok());
+            let check = self.judge(&looked, began.elapsed(), delay, tick.missed);
+            self.context.metrics.checked(&label, &check, Instant::now());
+            match looked {
+                Ok(look) => {
+                    complaint.over(&self.config.name);
+                    for remark in &look.report.warnings {
+                        tracing::debug!(source = self.config.name, remark, "remark of a source");
+                    }
+                    self.count_commits(look.versions);
+                    if look.stirs {
+                        self.stir.notify_one();
+                    }
+                }
+                Err(why) => complaint.tell(&self.config.name, why),
+            }
+            last = Some(tick.at);
+        }
+        self.context.board.removed(&self.config.name);
+        self.context.metrics.source_removed(&label);
+    }
+
+    /// Waits for the next planned time; `None` when the lane is to stop first. A clock that jumps meanwhile moves it.
+    async fn wait(&self, last: Option<Timestamp>) -> Option<Tick> {
+        let mut stop = self.context.stop.clone();
+        let schedule = &self.config.schedule;
+        let mut tick = schedule.next(last, SystemClock.now());
+        loop {
+            let now = SystemClock.now();
+            let wait: Duration = tick.at.duration_since(now).try_into().unwrap_or_default();
+            let plan = Plan {
+                kind: TickKind::Source,
+                planned: Instant::now() + wait,
+                period: schedule.period(),
+                deadline: self.config.deadline,
+            };
+            self.context.board.planned(&self.config.name, plan, Instant::now());
+            if wait.is_zero() {
+                return Some(tick);
+            }
+            stop.sleep(wait.min(LONGEST_SLEEP)).await?;
+            tick.at = schedule.revised(tick.at, last, SystemClock.now());
+        }
+    }
+
+    async fn look(&self, source: &AnySource) -> Result<Look, String> {
+        let deadline = self.config.deadline;
+        let look = self.watcher.look(&self.config.name, &self.config.lane, source, deadline);
+        match tokio::time::timeout(deadline + STORE_LIMIT, look).await {
+            Ok(looked) => looked.map_err(|error: EngineError| chain(&error)),
+            Err(_) => Err(format!("the tables did not answer within {} s", STORE_LIMIT.as_secs())),
+        }
+    }
+
+    fn judge(&self, looked: &Result<Look, String>, took: Duration, delay: Duration, missed: u64) -> Check {
+        let (result, watched, failing, news) = match looked {
+            Err(_) => (CheckResult::Failed, 0, 0, 0),
+            Ok(look) => {
+                let (rows, failed) = (look.report.looked_at.len(), look.report.errors());
+                let result = match (rows, look.failing) {
+                    (_, 0) => CheckResult::Ok,
+                    (rows, _) if rows == failed => CheckResult::Failed,
+                    _ => CheckResult::Partly,
+                };
+                (result, rows.max(look.failing), look.failing, look.report.news())
+            }
+        };
+        Check { result, took, delay, missed, watched, failing, news }
+    }
+
+    fn count_commits(&self, versions: (u64, u64)) {
+        let (control, sensor) = self.watcher.engine().commits();
+        let tallies = [(control, versions.0), (sensor, versions.1)];
+        for (label, (tally, version)) in self.tables.iter().zip(tallies) {
+            let (done, lost) = tally.take();
+            self.context.metrics.table_read(label, version);
+            (0..done).for_each(|_| self.context.metrics.committed(label, version));
+            (0..lost).for_each(|_| self.context.metrics.commit_lost(label));
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The loops beside the work: the journal is written, and the tables are kept small.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use heartbeat_core::journal::Journal as _;
+use heartbeat_delta::{DeltaJournal, Retention};
+
+use super::context::{Complaint, Context, DeltaWatcher};
+use crate::config::{Journal, Maintenance};
+use crate::engine::{Clock as _, SystemClock};
+use crate::error_chain::chain;
+use crate::metrics::{JournalResult, TableLabel};
+
+/// One round may take this long.
+const LIMIT: Duration = Duration::from_mins(5);
+/// How often a table is asked whether a checkpoint is due; its directory is listed at the configured interval.
+const CHECKPOINT_PERIOD: Duration = Duration::from_secs(10);
+
+/// Writes the journal of a pair of tables.
+pub(super) struct Writing {
+    pub(super) context: Context,
+    pub(super) watcher: Arc<DeltaWatcher>,
+    pub(super) name: String,
+    pub(super) journal: Arc<DeltaJournal>,
+    pub(super) config: Journal,
+}
+
+impl Writing {
+    /// Runs until it is asked to stop; [`Self::flush`] writes the rest.
+    pub(super) async fn run(&self) {
+        let mut stop = self.context.stop.clone();
+        let mut complaint = Complaint::default();
+        let period = self.config.flush_interval;
+        loop {
+            self.context.plan(&self.name, period, period, LIMIT);
+            if stop.sleep(period).await.is_none() {
+                break;
+            }
+            match tokio::time::timeout(LIMIT, self.flush()).await {
+                Ok(Ok(())) => complaint.over(&self.name),
+                Ok(Err(error)) => complaint.tell(&self.name, error),
+                Err(_) => complaint.tell(&self.name, "the table did not answer in time".to_owned()),
+            }
+        }
+        self.context.board.removed(&self.name);
+    }
+
+    /// Writes what waits. What cannot be written is kept, as far as there is room.
+    pub(super) async fn flush(&self) -> Result<(), String> {
+        let scribe = self.watcher.engine().scribe();
+        let (entries, lost) = scribe.take();
+        if lost > 0 {
+            self.context.metrics.journal_entries(JournalResult::Dropped, usize::try_from(lost).unwrap_or(0));
+        }
+        if entries.is_empty() {
+            return Ok(());
+        }
+        match self.journal.append(&entries).await {
+            Ok(()) => {
+                self.context.metrics.journal_entries(JournalResult::Written, entries.len());
+                Ok(())
+            }
+            Err(error) => {
+                scribe.give_back(entries);
+                Err(chain(&error))
+            }
+        }
+    }
+}
+
+/// Keeps the tables small.
+pub(super) struct Keeping {
+    pub(super) context: Context,
+    pub(super) watcher: Arc<DeltaWatcher>,
+    pub(super) name: String,
+    pub(super) config: Maintenance,
+    pub(super) tables: [TableLabel; 2],
+}
+
+impl Keeping {
+    /// Runs until it is asked to stop.
+    pub(super) async fn run(self) {
+        let mut stop = self.context.stop.clone();
+        let mut complaint = Complaint::default();
+        let period = self.config.interval.min(CHECKPOINT_PERIOD);
+        loop {
+            self.context.plan(&self.name, period, period, LIMIT);
+            if stop.sleep(period).await.is_none() {
+                break;
+            }
+            match stop.unless_asked(tokio::time::timeout(LIMIT, self.maintain())).await {
+                None => break,
+                Some(Ok(Ok(()))) => complaint.over(&self.name),
+                Some(Ok(Err(error))) => complaint.tell(&self.name, error),
+                Some(Err(_)) => complaint.tell(&self.name, "the tables did not answer in time".to_owned()),
+            }
+        }
+        self.context.board.removed(&self.name);
+    }
+
+    async fn maintain(&self) -> Result<(), String> {
+        let keep = Retention {
+            max_age: self.config.keep,
+            max_bytes: self.config.keep_bytes,
+            every: self.config.interval,
+            ..Retention::default()
+        };
+        let now = SystemClock.now();
+        let engine = self.watcher.engine();
+        let control = engine.control().maintain(&keep, now).await.map_err(|error| chain(&error))?;
+        let sensor = engine.sensor().maintain(&keep, now).await.map_err(|error| chain(&error))?;
+        for (label, done) in self.tables.iter().zip([control, sensor]) {
+            let files = (done.log_files + done.data_files) as u64;
+            self.context.metrics.files_deleted(label, files, done.bytes);
+            if files > 0 {
+                tracing::debug!(what = self.name, files, bytes = done.bytes, "old files were deleted");
+            }
+        }
+        Ok(())
+    }
+}
