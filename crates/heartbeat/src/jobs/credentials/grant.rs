@@ -59,16 +59,13 @@ pub(super) async fn token_endpoint(
     domain: &Domain,
     client: &OAuthClient,
 ) -> Result<String, GrantError> {
-    let url = match &client.discovery_url {
-        Some(url) => url.clone(),
-        None => {
-            let root = match oidc_root(asker, domain, client.account_id.as_deref()).await? {
-                Some(root) => root,
-                // Where it was before workspaces described themselves.
-                None => format!("{domain}/oidc"),
-            };
-            format!("{root}/.well-known/oauth-authorization-server")
-        }
+    let url = if let Some(url) = &client.discovery_url {
+        url.clone()
+    } else {
+        let root = oidc_root(asker, domain, client.account_id.as_deref()).await?;
+        // Where it was before workspaces described themselves.
+        let root = root.unwrap_or_else(|| format!("{domain}/oidc"));
+        format!("{root}/.well-known/oauth-authorization-server")
     };
     let read = |body: &[u8]| serde_json::from_slice::<Endpoints>(body).ok();
     let found = asker.ask(&url, "", || asker.http.get(&url), &read).await;
@@ -253,10 +250,7 @@ fn read_token(body: &[u8]) -> Option<Granted> {
         Some(Seconds::Number(seconds)) => Some(seconds),
         Some(Seconds::Text(text)) => Some(text.trim().parse().ok()?),
     };
-    let lifetime = match seconds {
-        None => None,
-        Some(seconds) => Some(Duration::try_from_secs_f64(seconds).ok()?),
-    };
+    let lifetime = seconds.map(Duration::try_from_secs_f64).transpose().ok()?;
     // A life beyond years is none that a clock can hold.
     let lifetime = lifetime.map(|life| life.min(Duration::from_hours(24 * 365)));
     Some(Granted { token: Token::parse(&body.access_token).ok()?, lifetime })
@@ -268,18 +262,22 @@ mod tests {
     use rstest::rstest;
 
     #[rstest]
-    #[case(r#"{"access_token":"a","token_type":"Bearer","expires_in":3600}"#, Some(Some(3600)))]
-    #[case(r#"{"access_token":"a","token_type":"bearer","expires_in":"3599"}"#, Some(Some(3599)))]
-    #[case(r#"{"access_token":"a"}"#, Some(None))]
-    #[case(r#"{"access_token":"a","expires_in":1e300}"#, None)]
-    #[case(r#"{"access_token":"a","expires_in":-1}"#, None)]
-    #[case(r#"{"access_token":"a","expires_in":"soon"}"#, None)]
-    #[case(r#"{"access_token":"a","token_type":"mac"}"#, None)]
-    #[case(r#"{"access_token":""}"#, None)]
-    #[case("<html>", None)]
-    fn token_answers_are_read(#[case] body: &str, #[case] expected: Option<Option<u64>>) {
-        let lifetime = read_token(body.as_bytes()).map(|granted| granted.lifetime);
-        assert_eq!(lifetime, expected.map(|seconds| seconds.map(Duration::from_secs)));
+    #[case(r#"{"access_token":"a","token_type":"Bearer","expires_in":3600}"#, "3600s")]
+    #[case(r#"{"access_token":"a","token_type":"bearer","expires_in":"3599"}"#, "3599s")]
+    #[case(r#"{"access_token":"a"}"#, "no end")]
+    #[case(r#"{"access_token":"a","expires_in":1e300}"#, "no token")]
+    #[case(r#"{"access_token":"a","expires_in":-1}"#, "no token")]
+    #[case(r#"{"access_token":"a","expires_in":"soon"}"#, "no token")]
+    #[case(r#"{"access_token":"a","token_type":"mac"}"#, "no token")]
+    #[case(r#"{"access_token":""}"#, "no token")]
+    #[case("<html>", "no token")]
+    fn token_answers_are_read(#[case] body: &str, #[case] expected: &str) {
+        let read = match read_token(body.as_bytes()).map(|granted| granted.lifetime) {
+            None => "no token".to_owned(),
+            Some(None) => "no end".to_owned(),
+            Some(Some(life)) => format!("{life:?}"),
+        };
+        assert_eq!(read, expected);
     }
 
     #[rstest]

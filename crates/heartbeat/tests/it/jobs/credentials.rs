@@ -9,6 +9,8 @@ use heartbeat::jobs::{
 use heartbeat::jobs_api::{Fault, FaultKind, FaultTarget, RunResult, StandInHandle};
 use heartbeat_core::secret::Secret;
 use rstest::rstest;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpListener;
 
 use super::{client, hasty, on_start, patient, stand_in, start, status, token};
 
@@ -126,6 +128,39 @@ async fn a_refused_principal_starts_nothing_and_says_why_without_its_secret() {
     assert!(matches!(error, ApiError::NoCredential { .. }), "{error:?}");
     assert_eq!(stand_in.count("token"), 1);
     stand_in.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_endpoint_that_asks_to_wait_too_long_is_not_waited_for() {
+    let stand_in = stand_in(OAUTH).await;
+    stand_in.inject(Fault::once(FaultTarget::Token, status(503, None, Some("3600"))));
+    let error = client_of(&stand_in, &principal("my-secret")).active_runs().await.unwrap_err();
+    let ApiError::NoCredential { cause, .. } = &error else { panic!("{error:?}") };
+    assert!(matches!(**cause, GrantError::Unavailable { tries: 1, .. }), "{cause:?}");
+    stand_in.stop().await;
+}
+
+#[tokio::test]
+async fn every_call_says_who_asks_how_and_which_workspace() {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let domain = Domain::parse(&format!("http://{}", server.local_addr().unwrap())).unwrap();
+    let credentials = Credentials { workspace_id: Some("77".to_owned()), ..token("my-token") };
+    let client = JobsClient::new(&domain, &credentials, hasty()).unwrap();
+    let call = tokio::spawn(async move { client.active_runs().await });
+    let (stream, _) = server.accept().await.unwrap();
+    let mut lines = BufReader::new(stream).lines();
+    let mut head = Vec::new();
+    while let Some(line) = lines.next_line().await.unwrap().filter(|line| !line.is_empty()) {
+        head.push(line);
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    let agent = head.iter().find(|line| line.starts_with("user-agent: ")).unwrap();
+    assert!(agent.starts_with(&format!("user-agent: heartbeat/{version} rust/")), "{agent}");
+    assert!(agent.ends_with(" auth/pat"), "{agent}");
+    for line in ["authorization: Bearer my-token", "x-databricks-workspace-id: 77"] {
+        assert!(head.iter().any(|found| found == line), "{head:?}");
+    }
+    call.abort();
 }
 
 #[tokio::test]
