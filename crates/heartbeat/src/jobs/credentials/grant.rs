@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use reqwest::header::LOCATION;
 use reqwest::{Client, RequestBuilder};
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -67,6 +66,10 @@ pub(super) async fn token_endpoint(
         let root = root.unwrap_or_else(|| format!("{domain}/oidc"));
         format!("{root}/.well-known/oauth-authorization-server")
     };
+    // Who can change what is said there can have the secret.
+    if !is_safe(&url, domain) {
+        return Err(GrantError::Insecure { url });
+    }
     let read = |body: &[u8]| serde_json::from_slice::<Endpoints>(body).ok();
     let found = asker.ask(&url, "", || asker.http.get(&url), &read).await;
     let endpoint = found.map_err(|ended| ended.no_description(&url))?.token_endpoint;
@@ -138,17 +141,17 @@ pub(super) async fn azure_token(
 /// The tenant that the workspace sends people to for their login.
 pub(super) async fn azure_tenant(asker: &Asker, domain: &Domain) -> Result<String, GrantError> {
     let url = format!("{domain}/aad/auth");
-    let nothing = || GrantError::NoTenant { url: url.clone() };
-    let unavailable = |error: reqwest::Error| GrantError::Unavailable {
-        url: url.clone(),
-        tries: 1,
-        trouble: Trouble::NoAnswer(error.without_url()),
-    };
-    let request = asker.http.get(&url).timeout(asker.try_limit);
-    let response = request.send().await.map_err(unavailable)?;
-    let location = response.headers().get(LOCATION).filter(|_| response.status().is_redirection());
-    let location = location.and_then(|value| value.to_str().ok()).ok_or_else(nothing)?;
-    tenant_of(location).ok_or_else(nothing)
+    // The answer is in the redirect, never in a body.
+    let read = |_: &[u8]| None::<()>;
+    match asker.ask(&url, "", || asker.http.get(&url), &read).await {
+        Err(Failure { tries, trouble, retried: true, .. }) => {
+            Err(GrantError::Unavailable { url, tries, trouble })
+        }
+        Err(Failure { location: Some(location), .. }) => {
+            tenant_of(&location).ok_or(GrantError::NoTenant { url })
+        }
+        _ => Err(GrantError::NoTenant { url }),
+    }
 }
 
 /// `https://login.microsoftonline.com/TENANT/oauth2/authorize?...`
@@ -165,6 +168,8 @@ struct Failure {
     trouble: Trouble,
     /// Whether it would be tried again if there were time.
     retried: bool,
+    /// Where it was redirected to.
+    location: Option<String>,
 }
 
 impl Failure {
@@ -215,7 +220,7 @@ impl Asker {
         for tries in 1.. {
             let left = deadline.saturating_duration_since(Instant::now());
             let request = request().timeout(self.try_limit.min(left));
-            let Attempt { trouble, retry_after } = match attempt(request, secret, read).await {
+            let Attempt { trouble, retry_after, location } = match attempt(request, secret, read).await {
                 Ok(answer) => return Ok(answer),
                 Err(failed) => failed,
             };
@@ -226,7 +231,7 @@ impl Asker {
             let left = deadline.saturating_duration_since(Instant::now());
             let wait = next_wait(&self.backoff, tries, retry_after, left, random_unit());
             let Some(wait) = wait.filter(|_| retried) else {
-                return Err(Failure { tries, trouble, retried });
+                return Err(Failure { tries, trouble, retried, location });
             };
             tracing::warn!(
                 url,
