@@ -279,9 +279,13 @@ fn read(map: &Map<String, Value>, report: &mut Report) -> Option<Acon> {
         control_table: control_table?,
         sensor_table: sensor_table?,
         domain: domain?,
+<<<<<<< HEAD
         token: token?,
         poll_interval,
         pass_news,
+=======
+        token,
+>>>>>>> h-jobs
     })
 }
 
@@ -324,13 +328,9 @@ fn read_table(map: &Map<String, Value>, key: &str, report: &mut Report) -> Optio
     }
 }
 
-/// `None` is a mistake, `Some(None)` no token.
-fn read_token(map: &Map<String, Value>, report: &mut Report) -> Option<Option<SecretRef>> {
-    if matches!(map.get("token"), Some(value) if !value.is_null() && !value.is_string()) {
-        report.optional_text(map, "", "token");
-        return None;
-    }
-    let Some(text) = report.optional_text(map, "", "token") else { return Some(None) };
+/// `None`: there is none, or it is a mistake.
+fn read_token(map: &Map<String, Value>, report: &mut Report) -> Option<SecretRef> {
+    let text = report.optional_text(map, "", "token")?;
     match SecretRef::parse(&text) {
         Err(problem) => report.error("token", problem),
         Ok(SecretRef::Scope { .. }) => report.error(
@@ -340,7 +340,7 @@ fn read_token(map: &Map<String, Value>, report: &mut Report) -> Option<Option<Se
         Ok(SecretRef::Literal(secret)) if secret.expose().is_empty() => {
             report.error("token", "must not be empty");
         }
-        Ok(reference) => return Some(Some(reference)),
+        Ok(reference) => return Some(reference),
     }
     None
 }

@@ -7,9 +7,9 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
         let at = |index: usize| u32::from(chunk.get(index).copied().unwrap_or_default());
-        let bits = at(0) << 16 | at(1) << 8 | at(2);
+        let bits = (at(0) << 16) | (at(1) << 8) | at(2);
         for place in 0..4 {
-            let index = (bits >> (18 - 6 * place) & 63) as usize;
+            let index = ((bits >> (18 - 6 * place)) & 63) as usize;
             text.push(if place <= chunk.len() { char::from(ALPHABET[index]) } else { '=' });
         }
     }
@@ -19,7 +19,7 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
 /// Reads padded text; line breaks in it are skipped. `None`: it is no base64.
 pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
     let symbols: Vec<u8> = text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
-    if symbols.len() % 4 != 0 {
+    if !symbols.len().is_multiple_of(4) {
         return None;
     }
     let body = symbols.strip_suffix(b"==").or_else(|| symbols.strip_suffix(b"=")).unwrap_or(&symbols);
@@ -28,7 +28,7 @@ pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
         let mut bits = 0_u32;
         for symbol in chunk {
             let value = ALPHABET.iter().position(|letter| letter == symbol)?;
-            bits = bits << 6 | value as u32;
+            bits = (bits << 6) | value as u32;
         }
         bits <<= 6 * (4 - chunk.len());
         bytes.extend_from_slice(&bits.to_be_bytes()[1..chunk.len()]);

@@ -106,11 +106,8 @@ pub(crate) enum Command {
     /// Trigger files, as upstream pipelines write them.
     #[command(subcommand)]
     TriggerFile(TriggerFile),
-    /// A local stand-in for the Databricks Jobs API; a job can run a shell command.
-    #[command(
-        after_help = "Example:\n  heartbeat jobs-api --listen 127.0.0.1:8900 --jobs jobs.yaml\n\njobs.yaml:\n  \
-        jobs:\n    \"7\":\n      command: echo run $HEARTBEAT_RUN_ID of job $HEARTBEAT_JOB_ID"
-    )]
+    /// A local stand-in for a Databricks workspace: Jobs API, secrets, access tokens; a job can run a shell command.
+    #[command(after_help = JOBS_API_HELP)]
     JobsApi(JobsApi),
     /// The whole thing on this machine, nothing to install.
     #[command(after_help = "Example:\n  heartbeat demo --dir /tmp/heartbeat-demo")]
@@ -124,6 +121,48 @@ pub(crate) enum Command {
         shell: clap_complete::Shell,
     },
 }
+
+/// What stands below the options of `jobs-api`.
+const JOBS_API_HELP: &str = r#"Example:
+  heartbeat jobs-api --listen 127.0.0.1:8900 --jobs jobs.yaml
+
+jobs.yaml (everything is optional):
+  token: local-token      # accepted as it is; without it and without principals any token is
+  strict: true            # refuse jobs that are not listed; the default if any is
+  rate_limit: 20          # starts per second, then 429
+  version_2_2: false      # only version 2.1 of the Jobs API
+  keep_runs: 100000       # ended runs that are remembered, with their tokens
+  jobs:
+    "7":
+      name: my job
+      command: echo run $HEARTBEAT_RUN_ID of job $HEARTBEAT_JOB_ID, $HEARTBEAT_PARAM_MSG
+      timeout_seconds: 60
+    "8":
+      duration: 2s
+      results: [FAILED, SUCCESS]   # one run after the other; or `result` for all
+      parameters: {day: today}     # job parameters with their defaults
+      max_concurrent_runs: 1       # runs beyond are skipped,
+      queue: true                  # or wait,
+      queue_size: 10               # so many at most
+      skipped_without_result: true # the form of a skipped run that has no result_state
+  oauth: {clients: {my-client: my-secret}, expires_in: 1h, describe: true}
+  azure: {tenant: my-tenant, clients: {my-client: my-secret}, workspace_resource_id: /subscriptions/1}
+  secrets: {my-scope: {my-key: the value}}
+  faults:
+    - {on: run-now, job_id: 7, times: 2, kind: {status: {code: 503}}}
+    - {on: any, times: 50, kind: {status: {code: 429, headers: {Retry-After: "1"}}}}
+
+Results: SUCCESS, SUCCESS_WITH_FAILURES, FAILED, TERMINATED_FAILED, TIMEDOUT, CANCELED, INTERNAL_ERROR, SKIPPED,
+QUEUE_FULL, UNKNOWN (a state that no client has heard of).
+Faults are on run-now, runs-get, runs-list, runs-cancel, runs-delete, runs-repair, secrets, token, discovery or any;
+kinds are status, html, redirect, hang, drop_before, drop_after, no_run_id and delay: 2s.
+
+While it runs:
+  GET  /stand-in/runs, /stand-in/calls        what there is, and what was asked
+  POST /stand-in/runs/ID/finish               {"result": "TIMEDOUT"} ends a run
+  POST /stand-in/runs/ID/repair, .../delete   runs it again under its id; deletes it
+  POST, DELETE /stand-in/faults               makes faults; forgets them
+  DELETE /stand-in/tokens                     lets all access tokens run out"#;
 
 /// Both tables.
 #[derive(Debug, Args)]
@@ -270,7 +309,7 @@ pub(crate) struct JobsApi {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8900")]
     pub(crate) listen: SocketAddr,
-    /// Jobs, token, limits and faults, JSON or YAML. Without it every job id is accepted and its runs succeed.
+    /// Jobs, tokens, secrets, limits and faults, JSON or YAML. Without it every job id is accepted and its runs succeed.
     #[arg(long, value_name = "FILE")]
     pub(crate) jobs: Option<PathBuf>,
 }

@@ -5,8 +5,8 @@
 //! to know is exact: a [`StartError`] says whether a run may exist.
 //!
 //! Runs are asked for in version 2.2 of the API, and in 2.1 where a workspace has no 2.2. Starts go to 2.1, where the
-//! original posts them: all that a start of ours says is in 2.1, `job_parameters` too (the official SDKs sent it there
-//! before they moved to 2.2), and every workspace serves it.
+//! original posts them: all that a start of ours says is in 2.1, `job_parameters` too (they came with 2.1,
+//! terraform-provider-databricks#3032), and every workspace serves it.
 
 mod answer;
 mod client;

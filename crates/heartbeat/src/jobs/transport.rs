@@ -77,7 +77,7 @@ pub(super) async fn exchange<T>(call: Call<'_, T>, settings: &Settings, signer: 
         let left = deadline.saturating_duration_since(Instant::now());
         let request = (call.request)().headers(signature.headers.clone());
         let request = request.timeout(settings.try_limit.min(left));
-        let Attempt { trouble, retry_after: asked_wait } =
+        let Attempt { trouble, retry_after: asked_wait, .. } =
             match attempt(request, signature.secret(), call.read).await {
                 Ok(answer) => return Ok(answer),
                 Err(failed) => failed,
@@ -129,6 +129,8 @@ pub(super) struct Attempt {
     pub(super) trouble: Trouble,
     /// How long the server asks to wait.
     pub(super) retry_after: Option<Duration>,
+    /// Where it redirects to.
+    pub(super) location: Option<String>,
 }
 
 /// One try. `secret` is blotted out should the other side echo it.
@@ -137,7 +139,7 @@ pub(super) async fn attempt<T>(
     secret: &str,
     read: &(dyn Fn(&[u8]) -> Option<T> + Sync),
 ) -> Result<T, Attempt> {
-    let failed = |trouble, retry_after| Err(Attempt { trouble, retry_after });
+    let failed = |trouble, retry_after| Err(Attempt { trouble, retry_after, location: None });
     let mut response = match request.send().await {
         Ok(response) => response,
         // A timeout while connecting can't be told from one while waiting unless the connector says so.
@@ -160,7 +162,8 @@ pub(super) async fn attempt<T>(
         return Ok(answer);
     }
     let answer = Answer::read(status, location.as_deref(), &body, secret);
-    failed(Trouble::Answer(answer), wait)
+    let location = location.filter(|_| status.is_redirection());
+    Err(Attempt { trouble: Trouble::Answer(answer), retry_after: wait, location })
 }
 
 /// The body up to a bound. One that breaks off is an error only where it would have been the answer: an error's

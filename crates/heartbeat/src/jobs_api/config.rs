@@ -132,6 +132,9 @@ impl StandInConfig {
         if file.rate_limit == Some(0) {
             return Err(wrong("rate_limit".to_owned(), "must be at least 1"));
         }
+        if file.keep_runs == Some(0) {
+            return Err(wrong("keep_runs".to_owned(), "must be at least 1"));
+        }
         for (JobKey(id), job) in &file.jobs {
             if let Some((key, why)) = job.mistake() {
                 return Err(wrong(format!("jobs.{id}.{key}"), why));
@@ -332,6 +335,7 @@ faults:
     #[case("azure: {clients: {}}", "tenant")]
     #[case("jobs: {1: {max_concurrent_runs: 1001}}", "jobs.1.max_concurrent_runs")]
     #[case("rate_limit: 0", "rate_limit")]
+    #[case("keep_runs: 0", "keep_runs")]
     #[case("token: ' '", "token")]
     #[case("faults: [{on: run-now, kind: explode}]", "explode")]
     #[case("faults: [{on: run-now, kind: {status: {code: 503, boddy: x}}}]", "boddy")]

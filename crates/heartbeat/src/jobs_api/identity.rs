@@ -55,7 +55,9 @@ impl Identity {
 
     /// Lets every token that was handed out run out.
     pub(super) fn expire_all(&mut self, now: Timestamp) {
-        self.issued.values_mut().for_each(|(_, until)| *until = now);
+        for (_, until) in self.issued.values_mut() {
+            *until = now;
+        }
     }
 
     /// Whether a call of the API may go on. 401 and 403 carry an integer `error_code`, as the platform's do.

@@ -1,5 +1,6 @@
 //! The Jobs API client against the stand-in, over real sockets.
 
+mod commands;
 mod credentials;
 mod sdk;
 

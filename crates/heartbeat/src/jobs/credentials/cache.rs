@@ -136,10 +136,11 @@ impl TokenCache {
     pub(super) async fn renew(&self, refused: &Arc<Lease>) -> Outcome {
         let flight = {
             let mut slot = self.inner.lock();
-            match &slot.lease {
+            if let Some(lease) = &slot.lease
+                && !Arc::ptr_eq(lease, refused)
+            {
                 // Another call was quicker.
-                Some(lease) if !Arc::ptr_eq(lease, refused) => return Ok(Arc::clone(lease)),
-                _ => {}
+                return Ok(Arc::clone(lease));
             }
             slot.lease = None;
             self.join(&mut slot)

@@ -134,8 +134,8 @@ pub enum GrantError {
         #[source]
         answer: Answer,
     },
-    /// A secret would have crossed a network in the clear.
-    #[error("the workspace names {url} to send the client secret to: must be an https:// URL")]
+    /// A secret would have crossed a network in the clear, or the word on where to send it.
+    #[error("{url} decides where the client secret is sent, or gets it: must be an https:// URL")]
     Insecure {
         /// The endpoint named.
         url: String,

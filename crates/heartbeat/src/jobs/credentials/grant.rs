@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use reqwest::header::LOCATION;
 use reqwest::{Client, RequestBuilder};
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -59,17 +58,18 @@ pub(super) async fn token_endpoint(
     domain: &Domain,
     client: &OAuthClient,
 ) -> Result<String, GrantError> {
-    let url = match &client.discovery_url {
-        Some(url) => url.clone(),
-        None => {
-            let root = match oidc_root(asker, domain, client.account_id.as_deref()).await? {
-                Some(root) => root,
-                // Where it was before workspaces described themselves.
-                None => format!("{domain}/oidc"),
-            };
-            format!("{root}/.well-known/oauth-authorization-server")
-        }
+    let url = if let Some(url) = &client.discovery_url {
+        url.clone()
+    } else {
+        let root = oidc_root(asker, domain, client.account_id.as_deref()).await?;
+        // Where it was before workspaces described themselves.
+        let root = root.unwrap_or_else(|| format!("{domain}/oidc"));
+        format!("{root}/.well-known/oauth-authorization-server")
     };
+    // Who can change what is said there can have the secret.
+    if !is_safe(&url, domain) {
+        return Err(GrantError::Insecure { url });
+    }
     let read = |body: &[u8]| serde_json::from_slice::<Endpoints>(body).ok();
     let found = asker.ask(&url, "", || asker.http.get(&url), &read).await;
     let endpoint = found.map_err(|ended| ended.no_description(&url))?.token_endpoint;
@@ -141,17 +141,17 @@ pub(super) async fn azure_token(
 /// The tenant that the workspace sends people to for their login.
 pub(super) async fn azure_tenant(asker: &Asker, domain: &Domain) -> Result<String, GrantError> {
     let url = format!("{domain}/aad/auth");
-    let nothing = || GrantError::NoTenant { url: url.clone() };
-    let unavailable = |error: reqwest::Error| GrantError::Unavailable {
-        url: url.clone(),
-        tries: 1,
-        trouble: Trouble::NoAnswer(error.without_url()),
-    };
-    let request = asker.http.get(&url).timeout(asker.try_limit);
-    let response = request.send().await.map_err(unavailable)?;
-    let location = response.headers().get(LOCATION).filter(|_| response.status().is_redirection());
-    let location = location.and_then(|value| value.to_str().ok()).ok_or_else(nothing)?;
-    tenant_of(location).ok_or_else(nothing)
+    // The answer is in the redirect, never in a body.
+    let read = |_: &[u8]| None::<()>;
+    match asker.ask(&url, "", || asker.http.get(&url), &read).await {
+        Err(Failure { tries, trouble, retried: true, .. }) => {
+            Err(GrantError::Unavailable { url, tries, trouble })
+        }
+        Err(Failure { location: Some(location), .. }) => {
+            tenant_of(&location).ok_or(GrantError::NoTenant { url })
+        }
+        _ => Err(GrantError::NoTenant { url }),
+    }
 }
 
 /// `https://login.microsoftonline.com/TENANT/oauth2/authorize?...`
@@ -168,6 +168,8 @@ struct Failure {
     trouble: Trouble,
     /// Whether it would be tried again if there were time.
     retried: bool,
+    /// Where it was redirected to.
+    location: Option<String>,
 }
 
 impl Failure {
@@ -218,7 +220,7 @@ impl Asker {
         for tries in 1.. {
             let left = deadline.saturating_duration_since(Instant::now());
             let request = request().timeout(self.try_limit.min(left));
-            let Attempt { trouble, retry_after } = match attempt(request, secret, read).await {
+            let Attempt { trouble, retry_after, location } = match attempt(request, secret, read).await {
                 Ok(answer) => return Ok(answer),
                 Err(failed) => failed,
             };
@@ -229,7 +231,7 @@ impl Asker {
             let left = deadline.saturating_duration_since(Instant::now());
             let wait = next_wait(&self.backoff, tries, retry_after, left, random_unit());
             let Some(wait) = wait.filter(|_| retried) else {
-                return Err(Failure { tries, trouble, retried });
+                return Err(Failure { tries, trouble, retried, location });
             };
             tracing::warn!(
                 url,
@@ -253,10 +255,7 @@ fn read_token(body: &[u8]) -> Option<Granted> {
         Some(Seconds::Number(seconds)) => Some(seconds),
         Some(Seconds::Text(text)) => Some(text.trim().parse().ok()?),
     };
-    let lifetime = match seconds {
-        None => None,
-        Some(seconds) => Some(Duration::try_from_secs_f64(seconds).ok()?),
-    };
+    let lifetime = seconds.map(Duration::try_from_secs_f64).transpose().ok()?;
     // A life beyond years is none that a clock can hold.
     let lifetime = lifetime.map(|life| life.min(Duration::from_hours(24 * 365)));
     Some(Granted { token: Token::parse(&body.access_token).ok()?, lifetime })
@@ -268,18 +267,22 @@ mod tests {
     use rstest::rstest;
 
     #[rstest]
-    #[case(r#"{"access_token":"a","token_type":"Bearer","expires_in":3600}"#, Some(Some(3600)))]
-    #[case(r#"{"access_token":"a","token_type":"bearer","expires_in":"3599"}"#, Some(Some(3599)))]
-    #[case(r#"{"access_token":"a"}"#, Some(None))]
-    #[case(r#"{"access_token":"a","expires_in":1e300}"#, None)]
-    #[case(r#"{"access_token":"a","expires_in":-1}"#, None)]
-    #[case(r#"{"access_token":"a","expires_in":"soon"}"#, None)]
-    #[case(r#"{"access_token":"a","token_type":"mac"}"#, None)]
-    #[case(r#"{"access_token":""}"#, None)]
-    #[case("<html>", None)]
-    fn token_answers_are_read(#[case] body: &str, #[case] expected: Option<Option<u64>>) {
-        let lifetime = read_token(body.as_bytes()).map(|granted| granted.lifetime);
-        assert_eq!(lifetime, expected.map(|seconds| seconds.map(Duration::from_secs)));
+    #[case(r#"{"access_token":"a","token_type":"Bearer","expires_in":3600}"#, "3600s")]
+    #[case(r#"{"access_token":"a","token_type":"bearer","expires_in":"3599"}"#, "3599s")]
+    #[case(r#"{"access_token":"a"}"#, "no end")]
+    #[case(r#"{"access_token":"a","expires_in":1e300}"#, "no token")]
+    #[case(r#"{"access_token":"a","expires_in":-1}"#, "no token")]
+    #[case(r#"{"access_token":"a","expires_in":"soon"}"#, "no token")]
+    #[case(r#"{"access_token":"a","token_type":"mac"}"#, "no token")]
+    #[case(r#"{"access_token":""}"#, "no token")]
+    #[case("<html>", "no token")]
+    fn token_answers_are_read(#[case] body: &str, #[case] expected: &str) {
+        let read = match read_token(body.as_bytes()).map(|granted| granted.lifetime) {
+            None => "no token".to_owned(),
+            Some(None) => "no end".to_owned(),
+            Some(Some(life)) => format!("{life:?}"),
+        };
+        assert_eq!(read, expected);
     }
 
     #[rstest]

@@ -1,7 +1,7 @@
 //! Credentials of a workspace: chosen once, then turned into the headers of every call.
 //!
-//! [`resolve`] chooses, as the official SDKs do. A personal access token is sent as it is. A service principal is
-//! exchanged for access tokens that live for about an hour ([`cache`] says when they are renewed).
+//! [`resolve()`] chooses, as the official SDKs do. A personal access token is sent as it is. A service principal is
+//! exchanged for access tokens that live for about an hour (`cache` says when they are renewed).
 
 mod attributes;
 mod azure;

@@ -48,7 +48,7 @@ impl fmt::Debug for ConfigFile<'_> {
     }
 }
 
-/// Whether [`resolve`] needs the file, so that one that can't be read hurts nobody else.
+/// Whether [`resolve()`] needs the file, so that one that can't be read hurts nobody else.
 pub fn needs_file(explicit: &Explicit<'_>, environment: &BTreeMap<String, String>) -> bool {
     explicit.token.is_none()
         && (profile_named(environment).is_some()
@@ -107,13 +107,10 @@ pub fn resolve(
             (ours.over(found.clone()), origin)
         }
     };
-    match choose(domain, &attributes)? {
-        Some(method) => Ok(Credentials { method, workspace_id: attributes.owned("workspace_id"), origin }),
-        None => {
-            let (domain, file) = (domain.clone(), file.name.to_owned());
-            Err(AuthError::NoCredentials { domain, file, remark })
-        }
+    if let Some(method) = choose(domain, &attributes)? {
+        return Ok(Credentials { method, workspace_id: attributes.owned("workspace_id"), origin });
     }
+    Err(AuthError::NoCredentials { domain: domain.clone(), file: file.name.to_owned(), remark })
 }
 
 fn profile_named(environment: &BTreeMap<String, String>) -> Option<&str> {

@@ -9,6 +9,8 @@ use heartbeat::jobs::{
 use heartbeat::jobs_api::{Fault, FaultKind, FaultTarget, RunResult, StandInHandle};
 use heartbeat_core::secret::Secret;
 use rstest::rstest;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpListener;
 
 use super::{client, hasty, on_start, patient, stand_in, start, status, token};
 
@@ -129,6 +131,80 @@ async fn a_refused_principal_starts_nothing_and_says_why_without_its_secret() {
 }
 
 #[tokio::test]
+async fn a_token_endpoint_that_asks_to_wait_too_long_is_not_waited_for() {
+    let stand_in = stand_in(OAUTH).await;
+    stand_in.inject(Fault::once(FaultTarget::Token, status(503, None, Some("3600"))));
+    let error = client_of(&stand_in, &principal("my-secret")).active_runs().await.unwrap_err();
+    let ApiError::NoCredential { cause, .. } = &error else { panic!("{error:?}") };
+    assert!(matches!(**cause, GrantError::Unavailable { tries: 1, .. }), "{cause:?}");
+    stand_in.stop().await;
+}
+
+#[rstest]
+#[case::endpoint(serde_json::json!({"token_endpoint": "http://other.example/token"}))]
+#[case::not_even_a_url(serde_json::json!({"token_endpoint": "other.example"}))]
+#[tokio::test]
+async fn a_secret_is_sent_to_no_place_in_the_clear(#[case] server: serde_json::Value) {
+    let stand_in = stand_in("{oauth: {clients: {my-client: my-secret}, describe: false}}").await;
+    let answers = [serde_json::json!({}), server];
+    for answer in answers {
+        stand_in.inject(Fault::once(FaultTarget::Discovery, status(200, Some(answer), None)));
+    }
+    let error = client_of(&stand_in, &principal("my-secret")).active_runs().await.unwrap_err();
+    let ApiError::NoCredential { cause, .. } = &error else { panic!("{error:?}") };
+    assert!(matches!(**cause, GrantError::Insecure { .. }), "{cause:?}");
+    assert_eq!(stand_in.count("token"), 0);
+    // The description itself must not come in the clear either.
+    let root = serde_json::json!({"oidc_endpoint": "http://other.example/oidc"});
+    stand_in.inject(Fault::once(FaultTarget::Discovery, status(200, Some(root), None)));
+    let error = client_of(&stand_in, &principal("my-secret")).active_runs().await.unwrap_err();
+    let ApiError::NoCredential { cause, .. } = &error else { panic!("{error:?}") };
+    assert!(matches!(**cause, GrantError::Insecure { .. }), "{cause:?}");
+    stand_in.stop().await;
+}
+
+#[tokio::test]
+async fn an_account_in_the_endpoint_is_filled_in_or_asked_for() {
+    let stand_in = stand_in(OAUTH).await;
+    let root = serde_json::json!({"oidc_endpoint": format!("{}/{{account_id}}", stand_in.url())});
+    stand_in.inject(failing(FaultTarget::Discovery, status(200, Some(root), None), 1));
+    let error = client_of(&stand_in, &principal("my-secret")).active_runs().await.unwrap_err();
+    let ApiError::NoCredential { cause, .. } = &error else { panic!("{error:?}") };
+    assert!(matches!(**cause, GrantError::NoAccount), "{cause:?}");
+    let root = serde_json::json!({"oidc_endpoint": format!("{}/{{account_id}}/", stand_in.url())});
+    stand_in.inject(failing(FaultTarget::Discovery, status(200, Some(root), None), 1));
+    let mut credentials = principal("my-secret");
+    if let Method::OAuth(client) = &mut credentials.method {
+        client.account_id = Some("oidc".to_owned());
+    }
+    client_of(&stand_in, &credentials).active_runs().await.unwrap();
+    stand_in.stop().await;
+}
+
+#[tokio::test]
+async fn every_call_says_who_asks_how_and_which_workspace() {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let domain = Domain::parse(&format!("http://{}", server.local_addr().unwrap())).unwrap();
+    let credentials = Credentials { workspace_id: Some("77".to_owned()), ..token("my-token") };
+    let client = JobsClient::new(&domain, &credentials, hasty()).unwrap();
+    let call = tokio::spawn(async move { client.active_runs().await });
+    let (stream, _) = server.accept().await.unwrap();
+    let mut lines = BufReader::new(stream).lines();
+    let mut head = Vec::new();
+    while let Some(line) = lines.next_line().await.unwrap().filter(|line| !line.is_empty()) {
+        head.push(line);
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    let agent = head.iter().find(|line| line.starts_with("user-agent: ")).unwrap();
+    assert!(agent.starts_with(&format!("user-agent: heartbeat/{version} rust/")), "{agent}");
+    assert!(agent.ends_with(" auth/pat"), "{agent}");
+    for line in ["authorization: Bearer my-token", "x-databricks-workspace-id: 77"] {
+        assert!(head.iter().any(|found| found == line), "{head:?}");
+    }
+    call.abort();
+}
+
+#[tokio::test]
 async fn what_is_no_token_is_not_shown() {
     let stand_in = stand_in(OAUTH).await;
     let odd = serde_json::json!({"access_token": "s3cret", "token_type": "odd"});
@@ -154,12 +230,14 @@ async fn azure_principals_log_in(
     let jobs = format!("azure: {{tenant: my-tenant, clients: {{my-client: my-secret}}{more}}}");
     let stand_in = stand_in(&jobs).await;
     let client = client_of(&stand_in, &of_azure(&stand_in, tenant, resource));
+    let mut questions = 0;
+    if tenant.is_none() {
+        stand_in.inject(failing(FaultTarget::Discovery, FaultKind::DropBefore, 1));
+        questions = 2;
+    }
     client.run_now(&start("7", "t")).await.unwrap();
     client.active_runs().await.unwrap();
-    assert_eq!(
-        (stand_in.granted_tokens(), stand_in.count("discovery")),
-        (tokens, u64::from(tenant.is_none()))
-    );
+    assert_eq!((stand_in.granted_tokens(), stand_in.count("discovery")), (tokens, questions));
     stand_in.expire_tokens();
     client.active_runs().await.unwrap();
     assert_eq!(stand_in.granted_tokens(), 2 * tokens);
