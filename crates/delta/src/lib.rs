@@ -28,7 +28,7 @@ mod tombstones;
 
 pub use blobs::DeltaBlobs;
 pub use error::{Access, ColumnProblem, Error, Problems};
-pub use journal::DeltaJournal;
+pub use journal::{DeltaJournal, JournalMaintained, JournalRetention};
 pub use maintain::Maintained;
 pub use record::{Cell, CellMut, Column, DeltaRecord, Kind};
 pub use retention::Retention;
