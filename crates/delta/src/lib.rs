@@ -26,7 +26,7 @@ mod stale;
 mod table;
 mod tombstones;
 
-pub use blobs::DeltaBlobs;
+pub use blobs::{DeltaBlobs, Pruned};
 pub use error::{Access, ColumnProblem, Error, Problems};
 pub use journal::{DeltaJournal, JournalMaintained, JournalRetention};
 pub use maintain::Maintained;
