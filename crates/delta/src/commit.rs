@@ -173,8 +173,12 @@ pub(crate) fn encode(
     rows: &RecordBatch,
 ) -> Result<(String, i64), ParquetError> {
     let bytes = file::write(rows)?;
-    let size = bytes.len() as i64;
-    let path = format!("{prefix}part-{part:05}-{}-c000.zstd.parquet", Uuid::new_v4());
+    let (path, size) = name(prefix, part, &bytes);
     files.push((Path::from(path.as_str()), bytes));
     Ok((path, size))
+}
+
+/// A new name for a file, and its size.
+pub(crate) fn name(prefix: &str, part: usize, bytes: &Bytes) -> (String, i64) {
+    (format!("{prefix}part-{part:05}-{}-c000.zstd.parquet", Uuid::new_v4()), bytes.len() as i64)
 }

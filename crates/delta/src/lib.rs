@@ -26,9 +26,9 @@ mod stale;
 mod table;
 mod tombstones;
 
-pub use blobs::DeltaBlobs;
+pub use blobs::{DeltaBlobs, Pruned};
 pub use error::{Access, ColumnProblem, Error, Problems};
-pub use journal::DeltaJournal;
+pub use journal::{DeltaJournal, JournalMaintained, JournalRetention};
 pub use maintain::Maintained;
 pub use record::{Cell, CellMut, Column, DeltaRecord, Kind};
 pub use retention::Retention;

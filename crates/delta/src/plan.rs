@@ -22,7 +22,7 @@ use crate::record::DeltaRecord;
 /// Rows that a new file may hold.
 const MAX_ROWS: usize = 1_000;
 /// Bytes before compression that a new file may hold, unless a single row is larger.
-const MAX_RAW: usize = 192 * 1024;
+const MAX_RAW: usize = 64 * 1024;
 /// Files below a quarter of both limits are small.
 const SMALL: usize = 4;
 /// Small files that may lie about before a commit that inserts gathers them.

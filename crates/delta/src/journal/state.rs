@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use object_store::ObjectMeta;
 use serde_json::{Value, json};
 
@@ -24,6 +24,7 @@ const FOLLOW: usize = 64;
 /// One version of a journal.
 #[derive(Debug, Clone)]
 pub(crate) struct State {
+    pub(crate) table_id: String,
     pub(crate) version: u64,
     /// What the storage says of this version's log entry.
     pub(crate) entry: Option<ObjectMeta>,
@@ -40,8 +41,6 @@ pub(crate) struct JournalFile {
     pub(crate) logged: LoggedFile,
     /// `None` where its writer did not say.
     pub(crate) records: Option<u64>,
-    /// No entry in it is older.
-    pub(crate) oldest: Option<Timestamp>,
     /// No entry in it is newer.
     pub(crate) newest: Option<Timestamp>,
 }
@@ -51,12 +50,11 @@ impl JournalFile {
     pub(crate) fn new(mut logged: LoggedFile) -> Self {
         let stats: Value =
             logged.stats.take().and_then(|stats| serde_json::from_str(&stats).ok()).unwrap_or_default();
-        let time = |bound: &str| stats[bound]["at"].as_str()?.parse().ok();
+        let newest = stats["maxValues"]["at"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
         Self {
             records: stats["numRecords"].as_u64(),
-            oldest: time("minValues"),
             // Writers cut the fraction of a bound off after milliseconds.
-            newest: time("maxValues").map(|at: Timestamp| at + jiff::SignedDuration::from_millis(1)),
+            newest: newest.map(|at| at.saturating_add(SignedDuration::from_millis(1)).unwrap_or(at)),
             logged,
         }
     }
@@ -103,6 +101,7 @@ async fn load(location: &Location) -> Result<Option<State>, Error> {
     let found = log::find(location, Line::COLUMNS).await?;
     let files = found.files.into_iter().map(|logged| (logged.path.clone(), JournalFile::new(logged)));
     Ok(Some(State {
+        table_id: found.table_id,
         version: found.version,
         entry: found.entry,
         layout: found.layout,
@@ -160,6 +159,6 @@ mod tests {
             deletion_vector: None,
         });
         assert_eq!(file.records, Some(3));
-        assert!(file.oldest.unwrap() <= oldest && file.newest.unwrap() >= newest, "{file:?}");
+        assert!(file.newest.unwrap() >= newest, "{file:?}");
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt as _};
 use heartbeat_core::row::SensorRow;
-use heartbeat_delta::{DeltaJournal, DeltaTable, Init};
+use heartbeat_delta::{DeltaBlobs, DeltaJournal, DeltaTable, Init};
 use jiff::{SignedDuration, Timestamp};
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -81,6 +81,11 @@ impl ClockStore {
         let store = Arc::clone(self);
         let journal = DeltaJournal::with_store(&url(), Arc::<Self>::clone(self)).unwrap();
         journal.with_clock(move || store.now())
+    }
+
+    /// The files beside the table.
+    pub(crate) fn blobs(self: &Arc<Self>) -> DeltaBlobs {
+        DeltaBlobs::with_store(&url(), Arc::<Self>::clone(self)).unwrap()
     }
 
     /// Makes the sensor table, with properties.

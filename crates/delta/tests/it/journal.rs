@@ -1,10 +1,11 @@
 //! The journal: several writers, few reads, the newest first.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures::future::join_all;
 use heartbeat_core::journal::{Entry, Filter, Journal as _};
-use heartbeat_delta::{DeltaJournal, Error};
+use heartbeat_delta::{DeltaJournal, Error, JournalMaintained, JournalRetention, Retention};
 use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 use url::Url;
@@ -190,4 +191,112 @@ async fn a_table_with_other_columns_is_no_journal() {
     let error = journal.append(&[entry(0, "1", "x")]).await.unwrap_err();
     assert!(matches!(error, Error::Schema { .. }), "{error}");
     assert!(error.to_string().contains("column `at` is missing"), "{error}");
+}
+
+/// The store's clock is far ahead of the entries.
+fn keep() -> JournalRetention {
+    let max_age = Duration::from_hours(24 * 366 * 300);
+    JournalRetention { max_age, versions: crate::maintenance::tight(), ..JournalRetention::default() }
+}
+
+async fn data_files(store: &ClockStore) -> usize {
+    store.names().await.iter().filter(|name| name.starts_with("part-")).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_stays_in_few_files_and_keeps_every_entry() {
+    let store = ClockStore::new();
+    let journal = store.journal();
+    let mut merged = 0;
+    for second in 0..150 {
+        journal
+            .append(&[entry(second * 2, "1", second * 2), entry(second * 2 + 1, "2", second * 2 + 1)])
+            .await
+            .unwrap();
+        store.pass(SignedDuration::from_mins(4));
+        merged += journal.maintain(&keep(), store.now()).await.unwrap().merged;
+    }
+    assert!(merged > 150, "{merged}");
+    let all = store.journal().newest(&everything(), 1_000).await.unwrap();
+    let expected: Vec<String> = (0..300).rev().map(|second| second.to_string()).collect();
+    assert_eq!(messages(&all), expected);
+    let job = Filter { job: Some("2".into()), ..everything() };
+    assert_eq!(messages(&store.journal().newest(&job, 2).await.unwrap()), ["299", "297"]);
+    // What was merged an hour ago is gone, and so is the log behind a checkpoint.
+    let files = data_files(&store).await;
+    assert!(files < 70, "{files}");
+    let entries = store.names().await.iter().filter(|name| name.ends_with(".json")).count();
+    assert!(entries < 230, "{entries}");
+    store.pass(SignedDuration::from_hours(2));
+    journal.maintain(&keep(), store.now()).await.unwrap();
+    assert!(data_files(&store).await <= 14);
+    assert_eq!(store.journal().newest(&everything(), 1_000).await.unwrap().len(), 300);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn maintaining_a_journal_that_does_not_exist_makes_none() {
+    let store = ClockStore::new();
+    let done = store.journal().maintain(&keep(), store.now()).await.unwrap();
+    assert_eq!((done, store.names().await), (JournalMaintained::default(), vec![]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_entries_go_with_their_files() {
+    let store = ClockStore::new();
+    let journal = store.journal();
+    for day in 0..10 {
+        journal.append(&[entry(day * 86_400, "1", day)]).await.unwrap();
+    }
+    let now = entry(10 * 86_400, "1", "").at;
+    let three_days = JournalRetention { max_age: Duration::from_hours(72), ..JournalRetention::default() };
+    assert_eq!(journal.maintain(&three_days, now).await.unwrap().expired, 7);
+    assert_eq!(messages(&store.journal().newest(&everything(), 99).await.unwrap()), ["9", "8", "7"]);
+    let one_byte = JournalRetention { max_bytes: 1, ..three_days };
+    assert_eq!(journal.maintain(&one_byte, now).await.unwrap().expired, 3);
+    assert_eq!(store.journal().newest(&everything(), 99).await.unwrap(), []);
+    journal.append(&[entry(0, "1", "again")]).await.unwrap();
+    assert_eq!(messages(&store.journal().newest(&everything(), 99).await.unwrap()), ["again"]);
+}
+
+/// Two processes merge what two others append; no entry is lost, none is there twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn processes_append_and_merge_side_by_side() {
+    const APPENDS: i64 = 60;
+    let directory = TempDir::new().unwrap();
+    let url = Url::from_directory_path(directory.path().join("journal")).unwrap();
+    let writers = (0..2_i64).map(|writer| {
+        let url = url.clone();
+        tokio::spawn(async move {
+            let journal = DeltaJournal::new(&url).unwrap();
+            for append in 0..APPENDS {
+                let second = append * 2 + writer;
+                journal.append(&[entry(second, "1", second)]).await.unwrap();
+                if append % 5 == 0 {
+                    journal.maintain(&JournalRetention::default(), entry(second, "1", "").at).await.unwrap();
+                }
+            }
+        })
+    });
+    join_all(writers).await.into_iter().for_each(Result::unwrap);
+    let journal = DeltaJournal::new(&url).unwrap();
+    journal.maintain(&JournalRetention::default(), entry(999, "1", "").at).await.unwrap();
+    let all = DeltaJournal::new(&url).unwrap().newest(&everything(), 1_000).await.unwrap();
+    let expected: Vec<String> = (0..APPENDS * 2).rev().map(|second| second.to_string()).collect();
+    assert_eq!(messages(&all), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn maintenance_costs_nothing_when_nothing_is_due() {
+    let store = ClockStore::new();
+    let journal = store.journal();
+    let keep = JournalRetention {
+        versions: Retention { every: Duration::from_mins(1), ..Retention::default() },
+        ..keep()
+    };
+    journal.append(&[entry(0, "1", 0)]).await.unwrap();
+    journal.maintain(&keep, store.now()).await.unwrap();
+    let counts = || (store.listings.load(Ordering::SeqCst), store.reads.load(Ordering::SeqCst));
+    let before = counts();
+    journal.maintain(&keep, store.now()).await.unwrap();
+    assert_eq!(counts(), before);
 }

@@ -6,6 +6,7 @@
     reason = "helpers of tests may panic and take what is at hand"
 )]
 
+mod blobs;
 mod clock_store;
 mod conformance;
 mod damage;

@@ -1,4 +1,7 @@
-//! What loading 50,000 rows and committing one of them costs: `cargo run --release -p heartbeat-delta --example bench`.
+//! What tables of 50,000 rows cost: `cargo run --release -p heartbeat-delta --example bench`. With `endure [NEWS]`:
+//! what they cost after a time of one news a second, and what a day of it writes and keeps.
+
+mod endure;
 
 use std::path::Path;
 use std::time::Instant;
@@ -12,6 +15,11 @@ const ROWS: u64 = 50_000;
 #[tokio::main]
 #[expect(clippy::print_stdout, reason = "the figures are what this program is for")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some("endure") {
+        let news = arguments.next().map_or(Ok(14_300), |news| news.parse())?;
+        return endure::run(news).await;
+    }
     let directory = tempfile::tempdir()?;
     let url = url::Url::from_directory_path(directory.path()).map_err(|()| "no URL for the directory")?;
     DeltaTable::<SensorRow>::create(&url).await?;
@@ -63,7 +71,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// A row as large as a sensor with a claim.
-fn row(id: u64, round: u64) -> SensorRow {
+pub(crate) fn row(id: u64, round: u64) -> SensorRow {
     let digest: Vec<String> = (1..5)
         .map(|part| format!("{:016x}", (id * part + round).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
         .collect();
@@ -84,7 +92,7 @@ fn row(id: u64, round: u64) -> SensorRow {
     }
 }
 
-fn bytes(directory: &Path) -> std::io::Result<u64> {
+pub(crate) fn bytes(directory: &Path) -> std::io::Result<u64> {
     let mut total = 0;
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
