@@ -279,13 +279,9 @@ fn read(map: &Map<String, Value>, report: &mut Report) -> Option<Acon> {
         control_table: control_table?,
         sensor_table: sensor_table?,
         domain: domain?,
-<<<<<<< HEAD
-        token: token?,
+        token,
         poll_interval,
         pass_news,
-=======
-        token,
->>>>>>> h-jobs
     })
 }
 
