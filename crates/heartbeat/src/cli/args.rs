@@ -113,10 +113,10 @@ pub(crate) enum Command {
     History(History),
     /// Pauses rows: they are not looked at and start nothing.
     #[command(after_help = PAUSE_HELP)]
-    Pause(Which),
+    Pause(Steer),
     /// Lets paused rows go on; what came meanwhile is found by the next look.
     #[command(after_help = RESUME_HELP)]
-    Resume(Which),
+    Resume(Steer),
     /// Sets a job to start again after a run that did not succeed; the next trigger or the daemon starts it.
     #[command(
         after_help = "The news of the run that did not succeed is claimed again, with the next attempt.\n\nExample:\n  \
@@ -352,13 +352,19 @@ pub(crate) struct History {
     pub(crate) limit: usize,
 }
 
-/// Rows of the control table.
 #[derive(Debug, Args)]
-#[group(id = "which", required = true, multiple = true, args = ["job_id", "sensor_id"])]
-pub(crate) struct Which {
+pub(crate) struct Steer {
     /// Control table: `db.table`, a path or a file:// URL.
     #[arg(long, value_name = "T")]
     pub(crate) control_table: String,
+    #[command(flatten)]
+    pub(crate) which: Which,
+}
+
+/// Rows of the control table.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct Which {
     /// Rows of this job.
     #[arg(long, value_name = "J")]
     pub(crate) job_id: Option<String>,

@@ -15,9 +15,9 @@ use super::{Outcome, Session, args, journal, near, output, table_url};
 use crate::engine::{Clock as _, SystemClock};
 use crate::scribe::{About, Scribe};
 
-pub(super) async fn run(session: &Session, args: &args::Which, state: JobState) -> Result<Outcome> {
-    let job = args.job_id.as_deref().map(JobId::parse).transpose().context("--job-id")?;
-    let which = Rows { job, sensor_id: args.sensor_id.clone() };
+pub(super) async fn run(session: &Session, args: &args::Steer, state: JobState) -> Result<Outcome> {
+    let job = args.which.job_id.as_deref().map(JobId::parse).transpose().context("--job-id")?;
+    let which = Rows { job, sensor_id: args.which.sensor_id.clone() };
     let location = session.locate(&args.control_table)?;
     let rows = set(&DeltaTable::new(&table_url(&location)?)?, &which, state).await?;
     let (command, event) = match state {

@@ -31,8 +31,8 @@ pub(super) async fn run(session: &Session, args: &args::Retrigger) -> Result<Out
     journal::write(session, engine.scribe(), &control).await;
     session.printer.data(&json!({"job_id": job, "outcome": "released"}), || {
         format!(
-            "job {job} is set to start again: the next `heartbeat trigger`, or the daemon at once, starts it for the same \
-             news\n"
+            "job {job} is set to start again: the daemon within seconds, or the next `heartbeat trigger`, starts it for \
+             the same news\n"
         )
     })?;
     Ok(Outcome::Good)

@@ -8,7 +8,7 @@ use heartbeat_core::decide::{Decision, Holds, Selection, WaitReason, decide};
 use heartbeat_core::ids::JobId;
 use heartbeat_core::journal::{Failing, RowKey, failing};
 use heartbeat_core::row::{ControlRow, SensorRow};
-use heartbeat_core::sensor::{Sensor, View};
+use heartbeat_core::sensor::{Sensor, Status, View};
 use heartbeat_core::state::ClaimState;
 use heartbeat_core::table::Table;
 use heartbeat_delta::DeltaTable;
@@ -132,7 +132,9 @@ fn reason(row: &Sensor, job: Option<&JobReason>) -> String {
         return format!("never looked at: {problem}");
     }
     if !row.unpaused {
-        return "paused: job_state is not UNPAUSED".to_owned();
+        let of_job =
+            job.filter(|_| row.status == Status::InProgress).map(|job| format!("; the job: {}", job.text));
+        return format!("paused: job_state is not UNPAUSED{}", of_job.unwrap_or_default());
     }
     if let Some(trouble) = trouble_of_last_start(row) {
         return trouble;

@@ -30,8 +30,10 @@ pub(super) fn next(
 ) -> Next {
     let commands = Commands { job, tables };
     if let Some(start) = decision.starts.first() {
-        let what =
-            format!("the daemon at once, or the next `heartbeat trigger` over {}, starts it", start.source);
+        let what = format!(
+            "the daemon within seconds, or the next `heartbeat trigger` over {}, starts it",
+            start.source
+        );
         return Next::by_itself(what);
     }
     if let Some(adoption) = decision.adoptions.first() {
