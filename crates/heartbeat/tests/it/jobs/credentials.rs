@@ -83,6 +83,8 @@ async fn a_401_is_answered_with_a_new_token_once() {
     let error = client.get_run(run_id).await.unwrap_err();
     assert!(matches!(error, ApiError::Refused { why: Refusal::Unauthenticated, .. }), "{error:?}");
     assert_eq!((stand_in.granted_tokens(), stand_in.count("runs/get")), (3, 4));
+    // Where tokens are to be had is asked for once.
+    assert_eq!(stand_in.count("discovery"), 2);
     stand_in.stop().await;
 }
 
