@@ -30,6 +30,7 @@ async fn spark_and_we_share_tables() {
         return;
     }
     let mut spark = Spark::start();
+    crate::spark_maintenance::all(&mut spark).await;
     spark_reads_what_we_write(&mut spark).await;
     a_table_from_the_documentation_keeps_its_types_and_foreign_columns(&mut spark).await;
     deletion_vectors_are_read_and_dropped_with_their_file(&mut spark).await;
@@ -43,7 +44,6 @@ async fn spark_and_we_share_tables() {
     a_huge_file_is_split_when_it_is_touched(&mut spark).await;
     vacuum_and_optimize_leave_us_alone(&mut spark).await;
     what_is_not_honoured_is_refused_by_name(&mut spark).await;
-    crate::spark_maintenance::all(&mut spark).await;
     spark.stop();
 }
 
