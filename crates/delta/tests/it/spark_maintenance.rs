@@ -184,7 +184,7 @@ async fn spark_reads_the_journal_after_it_was_merged(spark: &mut Spark) {
     assert_eq!(types, expected);
     let rows = spark.sql(&format!("SELECT * FROM {table} ORDER BY at"));
     assert_eq!(rows.len(), 70);
-    assert_eq!(rows[69]["at"], "2026-01-01 00:01:09");
+    assert_eq!(rows[69]["at"], "2026-01-01 00:01:09.000000");
     assert_eq!((&rows[69]["run_id"], &rows[69]["message"]), (&json!(69), &json!("69")));
     assert_eq!(rows[69]["detail"], Value::Null);
     let late = format!("SELECT count(*) AS n FROM {table} WHERE at >= timestamp'2026-01-01 00:01:05'");
