@@ -144,13 +144,26 @@ pub enum WaitReason {
 pub fn decide(view: &View, selection: &Selection, holds: &Holds, now: Timestamp) -> Decision {
     let mut decision = Decision::default();
     for job in view.jobs.keys() {
-        match held(judge(view, job, selection, now), job, holds, now) {
-            Verdict::Start(start) => decision.starts.push(start),
-            Verdict::Adopt(adoption) => decision.adoptions.push(adoption),
-            Verdict::Wait(reason) => decision.waiting.push((job.clone(), reason)),
-        }
+        decision.add(job, held(judge(view, job, selection, now), job, holds, now));
     }
     decision
+}
+
+/// Decides over one job, as a single pass over every source would.
+pub fn decide_job(view: &View, job: &JobId, now: Timestamp) -> Decision {
+    let mut decision = Decision::default();
+    decision.add(job, judge(view, job, &Selection::All, now));
+    decision
+}
+
+impl Decision {
+    fn add(&mut self, job: &JobId, verdict: Verdict) {
+        match verdict {
+            Verdict::Start(start) => self.starts.push(start),
+            Verdict::Adopt(adoption) => self.adoptions.push(adoption),
+            Verdict::Wait(reason) => self.waiting.push((job.clone(), reason)),
+        }
+    }
 }
 
 enum Verdict {

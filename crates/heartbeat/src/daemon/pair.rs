@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use heartbeat_core::acon::SourceKind;
 use heartbeat_core::claim::Workplace;
-use heartbeat_core::journal::Event;
+use heartbeat_core::journal::{Event, began_detail};
 use heartbeat_delta::{DeltaBlobs, DeltaJournal, DeltaTable, Error};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -56,7 +56,9 @@ impl Pair {
     ) -> Result<Self, Error> {
         let scribe = Arc::new(Scribe::new("heartbeat run"));
         let name = watch.control.name.clone();
-        scribe.note(SystemClock.now(), Event::Daemon, About::default(), format!("watches {name}"), None);
+        let sources = began_detail(watch.sources.iter().map(|source| source.kind().as_str()));
+        let message = format!("watches {name}");
+        scribe.note(SystemClock.now(), Event::Daemon, About::default(), message, Some(sources));
         let engine = Engine::new(
             DeltaTable::new(&place.control)?,
             DeltaTable::new(&place.sensor)?,
