@@ -3,7 +3,7 @@
 //! [`View::new`] joins one snapshot of the control table with one of the sensor table. A row that makes no
 //! sense is a [`RowProblem`] of that row; it never touches the others.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -280,6 +280,12 @@ impl View {
     /// Jobs that have deleted rows only.
     pub fn orphan_jobs(&self) -> impl Iterator<Item = &JobId> {
         self.orphans_of.keys().filter(|job| !self.jobs.contains_key(job))
+    }
+
+    /// Names of the files beside the sensor table that its rows refer to.
+    pub fn digests(&self) -> BTreeSet<String> {
+        let states = self.states.iter().filter_map(|read| read.as_ref().ok()?.as_deref());
+        states.flat_map(SensorState::digests).map(str::to_owned).collect()
     }
 
     /// The control row of a sensor.

@@ -205,7 +205,9 @@ impl<'a> Story<'a> {
             }),
             WaitReason::RunningElsewhere => changed(|row| row.status == Status::InProgress).min(),
             WaitReason::Paused => self.last(Event::Paused, None),
-            WaitReason::AnchorElsewhere { .. } | WaitReason::Starting | WaitReason::RowProblems(_) => None,
+            WaitReason::AnchorElsewhere { .. } | WaitReason::Starting { .. } | WaitReason::RowProblems(_) => {
+                None
+            }
         };
         Waits { code: reason.code(), reason: reason.to_string(), since }
     }

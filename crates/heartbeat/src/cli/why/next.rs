@@ -79,7 +79,7 @@ pub(super) fn next(
         WaitReason::AnchorElsewhere { source, .. } => {
             Next::by_itself(format!("a `heartbeat trigger` over {source} starts it"))
         }
-        WaitReason::Starting => Next::by_itself("the call that starts it is answered"),
+        WaitReason::Starting { .. } => Next::by_itself("the call that starts it is answered"),
     }
 }
 
