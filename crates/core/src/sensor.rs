@@ -333,6 +333,12 @@ impl View {
         stored.is_some_and(|row| row.status.as_deref() == Some(PROCESSED_NEW_DATA))
     }
 
+    /// Whether the state is not yet as it stands in the table: a run by hand was told of by a mark alone.
+    pub(crate) fn is_told_by_mark(&self, sensor: &Sensor) -> bool {
+        let stored = sensor.sensor.and_then(|index| self.states[index].as_ref().ok()?.as_deref());
+        stored.is_some_and(|stored| *stored != *sensor.state)
+    }
+
     fn find_collisions(&mut self) {
         let mut first_of: HashMap<SensorRowId, usize> = HashMap::new();
         for index in 0..self.sensors.len() {
