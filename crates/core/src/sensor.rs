@@ -3,7 +3,7 @@
 //! [`View::new`] joins one snapshot of the control table with one of the sensor table. A row that makes no
 //! sense is a [`RowProblem`] of that row; it never touches the others.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -282,6 +282,12 @@ impl View {
         self.orphans_of.keys().filter(|job| !self.jobs.contains_key(job))
     }
 
+    /// Names of the files beside the sensor table that its rows refer to.
+    pub fn digests(&self) -> BTreeSet<String> {
+        let states = self.states.iter().filter_map(|read| read.as_ref().ok()?.as_deref());
+        states.flat_map(SensorState::digests).map(str::to_owned).collect()
+    }
+
     /// The control row of a sensor.
     pub fn control_row(&self, sensor: &Sensor) -> &ControlRow {
         &self.control[sensor.control]
@@ -325,6 +331,12 @@ impl View {
     pub(crate) fn is_marked(&self, sensor: &Sensor) -> bool {
         let stored = sensor.sensor.map(|index| &self.sensor[index]);
         stored.is_some_and(|row| row.status.as_deref() == Some(PROCESSED_NEW_DATA))
+    }
+
+    /// Whether the state is not yet as it stands in the table: a run by hand was told of by a mark alone.
+    pub(crate) fn is_told_by_mark(&self, sensor: &Sensor) -> bool {
+        let stored = sensor.sensor.and_then(|index| self.states[index].as_ref().ok()?.as_deref());
+        stored.is_some_and(|stored| *stored != *sensor.state)
     }
 
     fn find_collisions(&mut self) {

@@ -77,11 +77,15 @@ impl Pair {
             TableLabel::new(&name, TableRole::Control),
             TableLabel::new(&watch.sensor.name, TableRole::Sensor),
         ];
+        context.metrics.tables_added(&labels);
+        let journal =
+            if config.journal.enabled { Some(Arc::new(DeltaJournal::new(&place.journal)?)) } else { None };
         let mut pair =
             Self { name, tasks: JoinSet::new(), writing: None, watcher, context: context.clone(), labels };
         pair.spawn(watch, config);
-        if config.journal.enabled {
-            pair.write_journal(DeltaJournal::new(&place.journal)?, config);
+        pair.spawn_upkeep(journal.as_ref(), config);
+        if let Some(journal) = journal {
+            pair.write_journal(journal, config);
         }
         Ok(pair)
     }
@@ -124,22 +128,28 @@ impl Pair {
             runs: config.runs,
         };
         self.tasks.spawn(tracking.run());
+    }
+
+    fn spawn_upkeep(&mut self, journal: Option<&Arc<DeltaJournal>>, config: &Config) {
+        let label = TableLabel::new(format!("{}_journal", self.name), TableRole::Journal);
+        let journal = journal.map(|journal| (Arc::clone(journal), label, config.journal.keep));
         let keeping = Keeping {
             context: self.context.clone(),
-            watcher: Arc::clone(watcher),
+            watcher: Arc::clone(&self.watcher),
             name: format!("upkeep of {}", self.name),
             config: config.maintenance,
             tables: self.labels.clone(),
+            journal,
         };
         self.tasks.spawn(keeping.run());
     }
 
-    fn write_journal(&mut self, journal: DeltaJournal, config: &Config) {
+    fn write_journal(&mut self, journal: Arc<DeltaJournal>, config: &Config) {
         let writing = Arc::new(Writing {
             context: self.context.clone(),
             watcher: Arc::clone(&self.watcher),
             name: format!("journal of {}", self.name),
-            journal: Arc::new(journal),
+            journal,
             config: config.journal,
         });
         self.writing = Some(Arc::clone(&writing));

@@ -240,7 +240,7 @@ fn masked_sensor(row: &SensorRow) -> String {
 fn mask(value: &mut Value) {
     match value {
         Value::Object(members) => {
-            // That a later pass took a claim over is the disturbance itself.
+            // Whoever carries on what a killed process began says so.
             members.remove("adopted");
             for (key, member) in members {
                 if matches!(
