@@ -8,6 +8,7 @@
 
 mod cli;
 mod crash;
+mod daemon;
 mod docs;
 mod jobs;
 mod kafka;
