@@ -1,5 +1,8 @@
 //! `heartbeat run` as users have it: the real binary over topics, folders and a workspace.
 
+mod kills;
+mod ledger;
+
 use crate::support::yard::{Yard, told};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -15,7 +15,7 @@ use super::wait::until;
 /// A running daemon. It is killed when it is dropped.
 pub(crate) struct Daemon {
     child: Child,
-    /// Base of its pages.
+    /// Base of its pages, once they are served.
     url: String,
     http: reqwest::Client,
     log: Log,
@@ -49,8 +49,8 @@ pub(crate) fn command(dir: &Path) -> Command {
 }
 
 impl Daemon {
-    /// Starts a command of [`command`] and waits until it serves its pages.
-    pub(crate) async fn start(mut command: Command) -> Self {
+    /// Starts a command of [`command`].
+    pub(crate) fn spawn(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let log = Log::default();
         let lines = child.stderr.take().unwrap();
@@ -61,16 +61,28 @@ impl Daemon {
                 reader.add(&line);
             }
         });
-        let url = until("the address of the daemon", async || {
-            let text = log.text();
-            match text.lines().find_map(|line| line.split_once("serving metrics and health address=")) {
-                Some((_, address)) => Ok(format!("http://{}", address.trim())),
-                None => Err(text),
-            }
-        })
-        .await;
         let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
-        Self { child, url, http, log }
+        Self { child, url: String::new(), http, log }
+    }
+
+    /// Starts a command of [`command`] and waits until it serves its pages.
+    pub(crate) async fn start(command: Command) -> Self {
+        let mut daemon = Self::spawn(command);
+        daemon.url = daemon.address(1).await;
+        daemon
+    }
+
+    /// Base of the pages that are served for the `count`th time.
+    pub(crate) async fn address(&self, count: usize) -> String {
+        until("the address of the daemon", async || {
+            let text = self.log.text();
+            let told = |line: &str| {
+                let (_, address) = line.split_once("serving metrics and health address=")?;
+                Some(format!("http://{}", address.trim()))
+            };
+            text.lines().filter_map(told).nth(count - 1).ok_or(text)
+        })
+        .await
     }
 
     pub(crate) fn log(&self) -> &Log {

@@ -153,9 +153,41 @@ impl Yard {
         self.kafka.produce(&self.topic(topic), 0, &[record], Compression::None).await;
     }
 
-    /// A trigger file arrives.
+    /// Appends a record to a partition of a topic; its offset. Nobody else may write to it.
+    pub(crate) async fn record_in(&self, topic: &str, partition: i32) -> i64 {
+        let topic = self.topic(topic);
+        self.kafka.produce(&topic, partition, &[(None, Some("x"), 0)], Compression::None).await;
+        self.kafka.end_offset(&topic, partition).await - 1
+    }
+
+    /// A trigger file arrives, whole.
     pub(crate) fn file(&self, sensor: &str, name: &str) {
-        std::fs::write(self.folder(sensor).join(name), "Success").unwrap();
+        let folder = self.folder(sensor);
+        let hidden = folder.join(format!(".{name}"));
+        std::fs::write(&hidden, "Success").unwrap();
+        std::fs::rename(hidden, folder.join(name)).unwrap();
+    }
+
+    /// `sensor_id` of a topic, which begins with `t`, or a folder.
+    pub(crate) fn sensor_id(&self, asset: &str) -> String {
+        if asset.starts_with('t') { format!("sales: {}", self.topic(asset)) } else { asset.to_owned() }
+    }
+
+    /// What [`Self::sensor_id`] was made of.
+    pub(crate) fn asset(&self, sensor_id: &str) -> String {
+        sensor_id
+            .strip_prefix(&self.sensor_id("t"))
+            .map_or_else(|| sensor_id.to_owned(), |rest| format!("t{rest}"))
+    }
+
+    /// Somebody starts a job in the workspace.
+    pub(crate) async fn run_by_hand(&self, job: i64) {
+        let client = reqwest::Client::new();
+        let call = client.post(format!("{}/api/2.1/jobs/run-now", self.workspace.url())).bearer_auth("hand");
+        let answer = call.json(&serde_json::json!({"job_id": job})).send().await;
+        if let Ok(answer) = answer {
+            assert!(answer.status().as_u16() != 404, "{answer:?}");
+        }
     }
 
     fn folder(&self, sensor: &str) -> PathBuf {
