@@ -1,7 +1,11 @@
 //! `heartbeat run` as users have it: the real binary over topics, folders and a workspace.
 
+mod beside;
+mod health;
 mod kills;
 mod ledger;
+mod runs;
+mod signals;
 
 use crate::support::yard::{Yard, told};
 

@@ -40,7 +40,7 @@ impl Ledger {
 }
 
 /// Runs by what they were given: job, sensor, item. Runs that were skipped never ran, and runs by hand are given nothing.
-pub(super) fn given(runs: &[RunRecord]) -> HashMap<(i64, String, String), Vec<i64>> {
+fn given(runs: &[RunRecord]) -> HashMap<(i64, String, String), Vec<i64>> {
     let mut given: HashMap<_, Vec<i64>> = HashMap::new();
     for run in runs.iter().filter(|run| run.idempotency_token.is_some() && !was_skipped(run)) {
         for (sensor, items) in told(run) {
@@ -52,63 +52,101 @@ pub(super) fn given(runs: &[RunRecord]) -> HashMap<(i64, String, String), Vec<i6
     given
 }
 
-/// Panics unless each job was given each arrival of its sensors once, in order, and never ran twice at a time.
+/// Something that a job was not given, or not once.
+#[derive(Debug)]
+pub(super) struct Wrong {
+    /// The first of the jobs concerned.
+    pub(super) job: i64,
+    text: String,
+}
+
+impl std::fmt::Display for Wrong {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Whether each job was given each arrival of its sensors once, in order, and never ran twice at a time.
 pub(super) fn compare(
     runs: &[RunRecord],
     sensors: &BTreeMap<i64, BTreeSet<String>>,
     arrived: &[Arrival],
-) -> String {
+) -> Result<String, Wrong> {
     let mut given = given(runs);
-    let (mut lost, mut doubled) = (Vec::new(), Vec::new());
+    let mut wrong = Vec::new();
     for (job, sensors) in sensors {
         for arrival in arrived.iter().filter(|arrival| sensors.contains(&arrival.sensor)) {
-            match given.remove(&(*job, arrival.sensor.clone(), arrival.item.clone())) {
-                None => lost.push((job, arrival)),
-                Some(runs) if runs.len() > 1 => doubled.push((job, arrival, runs)),
+            let Arrival { sensor, item, at } = arrival;
+            match given.remove(&(*job, sensor.clone(), item.clone())) {
+                None => wrong.push((*job, format!("job {job} lost {sensor} {item}, arrived {at}"))),
+                Some(runs) if runs.len() > 1 => {
+                    wrong.push((*job, format!("job {job} doubled {sensor} {item}, arrived {at}: {runs:?}")));
+                }
                 Some(_) => {}
             }
         }
     }
-    assert!(lost.is_empty(), "{} lost: {lost:#?}", lost.len());
-    assert!(doubled.is_empty(), "{} doubled: {doubled:#?}", doubled.len());
-    assert!(given.is_empty(), "given, but never arrived: {given:?}");
-    in_order(runs);
-    never_at_once(runs);
-    let by_hand = runs.iter().filter(|run| run.idempotency_token.is_none()).count();
-    let skipped = runs.iter().filter(|run| was_skipped(run)).count();
-    let failed = runs.iter().filter(|run| run.phase == Phase::Done(RunResult::Failed)).count();
-    format!(
-        "{} arrivals, {} runs ({failed} failed, {by_hand} by hand, {skipped} skipped), 0 lost, 0 doubled",
+    let never_arrived = given.keys().map(|(job, sensor, item)| {
+        (*job, format!("job {job} was given {sensor} {item}, which never arrived"))
+    });
+    wrong.extend(never_arrived);
+    wrong.extend(out_of_order(runs));
+    wrong.extend(at_once(runs));
+    if let Some((job, _)) = wrong.first() {
+        let lines: Vec<&str> = wrong.iter().map(|(_, line)| line.as_str()).collect();
+        return Err(Wrong { job: *job, text: lines.join("\n") });
+    }
+    let count = |is: &dyn Fn(&RunRecord) -> bool| runs.iter().filter(|run| is(run)).count();
+    Ok(format!(
+        "{} arrivals, {} runs ({} failed, {} by hand, {} skipped), 0 lost, 0 doubled",
         arrived.len(),
-        runs.len()
-    )
+        runs.len(),
+        count(&|run| run.phase == Phase::Done(RunResult::Failed)),
+        count(&|run| run.idempotency_token.is_none()),
+        count(&was_skipped),
+    ))
 }
 
 fn was_skipped(run: &RunRecord) -> bool {
     run.phase == Phase::Done(RunResult::Skipped)
 }
 
-/// What a later run was given of a partition lies behind what earlier ones were given.
-fn in_order(runs: &[RunRecord]) {
+/// Ranges of a partition that do not begin where the one before ended.
+fn out_of_order(runs: &[RunRecord]) -> Vec<(i64, String)> {
     let mut ends: HashMap<(i64, String, String), i64> = HashMap::new();
+    let mut wrong = Vec::new();
     for run in runs.iter().filter(|run| run.idempotency_token.is_some() && !was_skipped(run)) {
         for (sensor, items) in told(run) {
             for item in items.iter().filter(|item| !item.ends_with(".txt")) {
                 let (partition, offset) = item.split_once(' ').unwrap();
                 let offset: i64 = offset.parse().unwrap();
                 let end = ends.entry((run.job_id, sensor.clone(), partition.to_owned())).or_insert(0);
-                assert_eq!(*end, offset, "a gap or an overlap before {run:?}");
-                *end += 1;
+                if *end != offset {
+                    wrong.push((
+                        run.job_id,
+                        format!("run {} begins at {item} of {sensor}, not at {end}", run.run_id),
+                    ));
+                }
+                *end = offset + 1;
             }
         }
     }
+    wrong
 }
 
-fn never_at_once(runs: &[RunRecord]) {
+/// Runs that began before the one before had ended.
+fn at_once(runs: &[RunRecord]) -> Vec<(i64, String)> {
     let mut ends: BTreeMap<i64, Timestamp> = BTreeMap::new();
+    let mut wrong = Vec::new();
     for run in runs.iter().filter(|run| !was_skipped(run)) {
         let (started, ended) = (run.started.unwrap(), run.ended.unwrap());
         let before = ends.insert(run.job_id, ended);
-        assert!(before.is_none_or(|before| before <= started), "two runs at a time: {run:?}");
+        if before.is_some_and(|before| before > started) {
+            wrong.push((
+                run.job_id,
+                format!("job {} had two runs at a time, the second {}", run.job_id, run.run_id),
+            ));
+        }
     }
+    wrong
 }

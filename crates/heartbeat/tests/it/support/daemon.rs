@@ -149,13 +149,19 @@ impl Daemon {
         self.never_panicked();
     }
 
-    /// Asks it to end, and says how it did; ten seconds are the limit that users are promised.
-    pub(crate) async fn terminate(mut self) -> ExitStatus {
-        self.signal(Signal::TERM);
-        let ended = tokio::time::timeout(Duration::from_secs(10), self.child.wait()).await;
-        let status = ended.unwrap_or_else(|_| panic!("it does not end: {}", self.log.text())).unwrap();
+    /// Waits for its end.
+    pub(crate) async fn ended(mut self) -> ExitStatus {
+        let status = self.child.wait().await.unwrap();
         self.never_panicked();
         status
+    }
+
+    /// Asks it to end, and says how it did; ten seconds are the limit that users are promised.
+    pub(crate) async fn terminate(self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        let log = self.log.clone();
+        let ended = tokio::time::timeout(Duration::from_secs(10), self.ended()).await;
+        ended.unwrap_or_else(|_| panic!("it does not end: {}", log.text()))
     }
 
     /// Ends it; it must have gone well.

@@ -42,7 +42,11 @@ pub(crate) struct Settings {
     pub(crate) kafka_period: String,
     pub(crate) files_period: String,
     pub(crate) runs_period: String,
+    /// Part of a period by which sources are moved.
+    pub(crate) jitter: f64,
     pub(crate) pass_news: bool,
+    /// Brokers of another product, `other`.
+    pub(crate) other_cluster: Option<String>,
     /// Which of the two ACONs, by file name.
     pub(crate) acons: Vec<&'static str>,
     /// Further keys of an ACON's entry.
@@ -57,7 +61,9 @@ impl Default for Settings {
             kafka_period: "100ms".into(),
             files_period: "100ms".into(),
             runs_period: "100ms".into(),
+            jitter: 0.0,
             pass_news: true,
+            other_cluster: None,
             acons: vec!["kafka", "files"],
             entry: "",
             rest: "",
@@ -96,16 +102,18 @@ impl Yard {
 
     /// Writes `heartbeat.yaml` and its ACONs.
     pub(crate) fn configure(&self, settings: &Settings) {
-        let Settings { kafka_period, files_period, runs_period, pass_news, entry, rest, .. } = settings;
+        let Settings { kafka_period, files_period, runs_period, jitter, pass_news, entry, rest, .. } =
+            settings;
         let tables =
             format!("heartbeat_sensor_db_table: {CONTROL}\nlakehouse_engine_sensor_db_table: {SENSOR}\n");
         let common =
             format!("{tables}domain: {}\ntoken: secret\npass_news: {pass_news}\n", self.workspace.url());
-        let kafka = format!(
-            "sensor_source: kafka\ndata_format: kafka\n{common}kafka_configs:\n  sales:\n    \
-             kafka_bootstrap_servers_list: {}\n",
-            self.bootstrap
-        );
+        let product = |(name, brokers): (&str, &String)| {
+            format!("  {name}:\n    kafka_bootstrap_servers_list: {brokers}\n")
+        };
+        let others = settings.other_cluster.iter().map(|brokers| ("other", brokers));
+        let products: String = [("sales", &self.bootstrap)].into_iter().chain(others).map(product).collect();
+        let kafka = format!("sensor_source: kafka\ndata_format: kafka\n{common}kafka_configs:\n{products}");
         let files = format!(
             "sensor_source: trigger_file\ndata_format: cloudfiles\n{common}base_trigger_file_location: {}\n",
             self.path().join("triggers").display()
@@ -115,7 +123,8 @@ impl Yard {
         let mut text = String::from("warehouse: warehouse\nacons:\n");
         for acon in &settings.acons {
             let period = if *acon == "kafka" { kafka_period } else { files_period };
-            writeln!(text, "  - {{path: {acon}.yaml, poll_interval: {period}, jitter: 0{entry}}}").unwrap();
+            writeln!(text, "  - {{path: {acon}.yaml, poll_interval: {period}, jitter: {jitter}{entry}}}")
+                .unwrap();
         }
         write!(
             text,
@@ -194,17 +203,20 @@ impl Yard {
         self.path().join("triggers").join(sensor)
     }
 
-    /// Feeds rows: `topic NAME JOB FLAG` or `folder NAME JOB FLAG`, one a line. Folders are made.
+    /// Feeds rows: `topic NAME JOB FLAG`, `other NAME JOB FLAG` (a topic of the other cluster) or `folder NAME JOB FLAG`,
+    /// one a line. Folders are made.
     pub(crate) async fn feed(&self, rows: &str) {
         let mut csv = HEADER.to_owned();
         for row in rows.lines().filter(|row| !row.trim().is_empty()) {
             let parts: Vec<&str> = row.split_whitespace().collect();
             let [kind, name, job, flag] = parts[..] else { panic!("`{row}` has not four parts") };
-            let (source, id) = if kind == "topic" {
-                ("kafka", format!("sales: {}", self.topic(name)))
-            } else {
-                std::fs::create_dir_all(self.folder(name)).unwrap();
-                ("trigger_file", name.to_owned())
+            let (source, id) = match kind {
+                "topic" => ("kafka", format!("sales: {}", self.topic(name))),
+                "other" => ("kafka", format!("other: {name}")),
+                _ => {
+                    std::fs::create_dir_all(self.folder(name)).unwrap();
+                    ("trigger_file", name.to_owned())
+                }
             };
             writeln!(csv, "{source},{id},batch,upstream {name},,,{job},job {job},UNPAUSED,{flag}").unwrap();
         }
