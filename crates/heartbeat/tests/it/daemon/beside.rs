@@ -5,7 +5,7 @@ use tokio::net::TcpListener;
 
 use crate::support::kafka::Client;
 use crate::support::wait::until;
-use crate::support::yard::{Settings, Yard, told};
+use crate::support::yard::{Settings, Yard, fresh_record, told};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn feed_counts_at_once() {
@@ -107,7 +107,7 @@ async fn broker_that_is_down_is_told_once_and_found_again() {
     let _broker = Broker::start(&address).await.unwrap();
     let client = Client::connect(&address).await;
     client.create_topic("o", 1).await;
-    client.produce("o", 0, &[(None, Some("x"), 0)], kafka_protocol::records::Compression::None).await;
+    client.produce("o", 0, &[fresh_record()], kafka_protocol::records::Compression::None).await;
     yard.runs_end(23, 1, &daemon).await;
     until("no row that fails", async || {
         let failing = daemon.metric("heartbeat_sensors_failing", &[]).await;

@@ -11,6 +11,7 @@ use heartbeat_core::journal::{Entry, Filter, Journal as _};
 use heartbeat_core::row::{ControlRow, SensorRow};
 use heartbeat_core::table::Table as _;
 use heartbeat_delta::{DeltaJournal, DeltaRecord, DeltaTable};
+use jiff::Timestamp;
 use kafka_protocol::records::Compression;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -18,7 +19,7 @@ use tokio::process::Command;
 use url::Url;
 
 use super::daemon::{self, Daemon};
-use super::kafka::Client;
+use super::kafka::{Client, Plain};
 use super::wait::until;
 
 pub(crate) const CONTROL: &str = "db.control";
@@ -158,14 +159,13 @@ impl Yard {
 
     /// Appends a record to partition 0 of a topic.
     pub(crate) async fn record(&self, topic: &str) {
-        let record = (None, Some("x"), 0);
-        self.kafka.produce(&self.topic(topic), 0, &[record], Compression::None).await;
+        self.kafka.produce(&self.topic(topic), 0, &[fresh_record()], Compression::None).await;
     }
 
     /// Appends a record to a partition of a topic; its offset. Nobody else may write to it.
     pub(crate) async fn record_in(&self, topic: &str, partition: i32) -> i64 {
         let topic = self.topic(topic);
-        self.kafka.produce(&topic, partition, &[(None, Some("x"), 0)], Compression::None).await;
+        self.kafka.produce(&topic, partition, &[fresh_record()], Compression::None).await;
         self.kafka.end_offset(&topic, partition).await - 1
     }
 
@@ -320,6 +320,11 @@ pub(crate) fn told(run: &RunRecord) -> BTreeMap<String, Vec<String>> {
         told.insert(id, list);
     }
     told
+}
+
+/// A record of this moment: older ones may be gone at once, for their retention is over.
+pub(crate) fn fresh_record() -> Plain {
+    (None, Some("x"), Timestamp::now().as_millisecond())
 }
 
 #[expect(clippy::disallowed_methods, reason = "the gate of the real broker")]
