@@ -1,9 +1,10 @@
 """Tells how the official Python SDK chooses credentials.
 
-    python config_sdk.py '[[{"DATABRICKS_TOKEN": "t"}, "[DEFAULT]\\n..."], ...]'
+    python config_sdk.py CASES
 
-Each case is an environment and the text of the configuration file. Prints a JSON array with what was chosen, or why
-nothing was. Needs the PyPI package databricks-sdk; touches no network.
+CASES is a JSON file: [[{"DATABRICKS_TOKEN": "t"}, "[DEFAULT]\\n..."], ...]. Each case is an environment and the text of
+the configuration file. Prints a JSON array with what was chosen, or why nothing was. Needs the PyPI package
+databricks-sdk; touches no network.
 """
 
 import json
@@ -62,4 +63,5 @@ def told(environment: dict, file: str) -> dict:
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    print(json.dumps([told(environment, file) for environment, file in json.loads(sys.argv[1])]))
+    with open(sys.argv[1]) as cases:
+        print(json.dumps([told(environment, file) for environment, file in json.load(cases)]))

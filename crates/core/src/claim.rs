@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use crate::decide::Start;
+use crate::decide::{Adoption, Start};
 use crate::detect::{adopt_foreign_news, put, sensor_row};
 use crate::domain::Domain;
 use crate::ids::JobId;
@@ -79,13 +79,19 @@ pub fn new_claim(ids: &TableIds, start: &Start, workplace: Workplace, now: Times
         rows: start.rows.clone(),
         at: start.first_claimed.unwrap_or(now),
         pass_news,
+        adopted: false,
         state: ClaimState::Claimed { trouble: None },
     }
 }
 
-/// Step K: writes claims into all rows they cover, in one set of changes.
-pub fn claim(view: &View, claims: &[(JobId, Claim)], now: Timestamp) -> Changes<SensorRow> {
-    let mut changes = Changes::default();
+/// Step K: writes claims into all rows they cover, and into adopted ones that they are, in one set of changes.
+pub fn claim(
+    view: &View,
+    claims: &[(JobId, Claim)],
+    adoptions: &[Adoption],
+    now: Timestamp,
+) -> Changes<SensorRow> {
+    let mut changes = adopt(view, adoptions);
     let mut written = HashSet::new();
     for (job, claim) in claims {
         for sensor in view.of_job(job) {
@@ -108,61 +114,76 @@ pub fn claim(view: &View, claims: &[(JobId, Claim)], now: Timestamp) -> Changes<
     changes
 }
 
-/// Step K2: the outcomes of calls, by token. Claims that somebody else has moved on meanwhile stay as they are, except
-/// that a run outweighs another pass's refusal, and so does a call whose outcome is not known: of two passes that post
-/// one token, one refusal tells nothing about the other call.
+fn adopt(view: &View, adoptions: &[Adoption]) -> Changes<SensorRow> {
+    let tokens: HashSet<&str> = adoptions.iter().map(|adoption| adoption.claim.token.as_str()).collect();
+    change_rows(view, |state| {
+        let claim =
+            state.claim.as_ref().filter(|claim| !claim.adopted && tokens.contains(claim.token.as_str()))?;
+        Some(SensorState { claim: Some(Claim { adopted: true, ..claim.clone() }), ..state.clone() })
+    })
+}
+
+/// Step K2: the outcomes of calls, by token. Claims that somebody else has moved on meanwhile stay as they are. A claim
+/// is refused only where nobody but its maker can have posted its token.
 pub fn record(view: &View, outcomes: &BTreeMap<String, StartOutcome>) -> Changes<SensorRow> {
     change_claims(view, |claim| {
         let outcome = outcomes.get(&claim.token)?;
         match (&claim.state, outcome) {
-            (ClaimState::Claimed { trouble: Some(_) }, StartOutcome::Refused(_)) => return None,
-            (ClaimState::Claimed { .. }, _)
-            | (ClaimState::Refused { .. }, StartOutcome::Accepted(_) | StartOutcome::Unknown(_)) => {}
+            (ClaimState::Claimed { .. }, StartOutcome::Accepted(run_id)) => {
+                Some(ClaimState::Accepted { run_id: *run_id })
+            }
+            (ClaimState::Claimed { .. }, StartOutcome::Refused(reason)) if claim.adopted => {
+                let why = format!("{reason}; another call may have started it all the same");
+                Some(ClaimState::Claimed { trouble: Some(why) })
+            }
+            (ClaimState::Claimed { .. }, StartOutcome::Refused(reason)) => {
+                Some(ClaimState::Refused { reason: reason.clone() })
+            }
+            (ClaimState::Claimed { .. }, StartOutcome::Unknown(why)) => {
+                Some(ClaimState::Claimed { trouble: Some(why.clone()) })
+            }
             // Completed by another run, or by this one before its id was known: what it tells is no news.
             (ClaimState::Done { .. }, StartOutcome::Accepted(run_id)) => {
-                return Some(ClaimState::Done { run_id: Some(*run_id) });
+                Some(ClaimState::Done { run_id: Some(*run_id) })
             }
-            _ => return None,
+            _ => None,
         }
-        Some(match outcome {
-            StartOutcome::Accepted(run_id) => ClaimState::Accepted { run_id: *run_id },
-            StartOutcome::Refused(reason) => ClaimState::Refused { reason: reason.clone() },
-            StartOutcome::Unknown(why) => ClaimState::Claimed { trouble: Some(why.clone()) },
-        })
     })
 }
 
+/// The rows, deleted ones too, whose claim goes into another state.
 pub(crate) fn change_claims(view: &View, next: impl Fn(&Claim) -> Option<ClaimState>) -> Changes<SensorRow> {
+    change_rows(view, |state| {
+        let claim = state.claim.as_ref()?;
+        next(claim).filter(|next| *next != claim.state).map(|next| moved_on(state, claim, next))
+    })
+}
+
+fn change_rows(view: &View, next: impl Fn(&SensorState) -> Option<SensorState>) -> Changes<SensorRow> {
     let mut changes = Changes::default();
     let mut written = HashSet::new();
     for sensor in &view.sensors {
-        let Some(claim) = &sensor.state.claim else { continue };
-        let Some(next) = next(claim) else { continue };
-        if next == claim.state || !written.insert(&sensor.row_id) {
-            continue;
+        let Some(next) = next(&sensor.state) else { continue };
+        if written.insert(&sensor.row_id) {
+            put(&mut changes, sensor, stored(sensor_row(view, sensor), &next));
         }
-        let mut row = sensor_row(view, sensor);
-        move_on(&mut row, &sensor.state, claim, next);
-        put(&mut changes, sensor, row);
     }
     for orphan in &view.orphans {
-        let Some(claim) = &orphan.state.claim else { continue };
-        if let Some(next) = next(claim).filter(|next| *next != claim.state) {
-            let mut row = view.sensor[orphan.sensor].clone();
-            move_on(&mut row, &orphan.state, claim, next);
-            changes.update.push((orphan.sensor, row));
+        if let Some(next) = next(&orphan.state) {
+            changes.update.push((orphan.sensor, stored(view.sensor[orphan.sensor].clone(), &next)));
         }
     }
     changes
 }
 
-fn move_on(row: &mut SensorRow, state: &SensorState, claim: &Claim, next: ClaimState) {
-    let is_released = matches!(next, ClaimState::Released { .. });
-    moved_on(state, claim, next).store(row);
+fn stored(mut row: SensorRow, state: &SensorState) -> SensorRow {
+    state.store(&mut row);
+    let claim = state.claim.as_ref().map(|claim| &claim.state);
     // Whoever has marked the row beside the open claim meant its run, which does not count.
-    if is_released && state.has_news() {
+    if matches!(claim, Some(ClaimState::Released { .. })) && state.has_news() {
         row.status = Some(ACQUIRED_NEW_DATA.to_owned());
     }
+    row
 }
 
 fn moved_on(state: &SensorState, claim: &Claim, next: ClaimState) -> SensorState {

@@ -97,8 +97,15 @@ impl Scene {
             .iter()
             .map(|start| (start.job.clone(), new_claim(&ids, start, workplace.clone(), now)))
             .collect();
-        self.sensor = claim(&self.view(), &claims, now).apply(&self.sensor);
+        self.sensor = claim(&self.view(), &claims, &[], now).apply(&self.sensor);
         claims.into_iter().map(|(job, claim)| (job, claim.token)).collect()
+    }
+
+    /// Another pass finds the claims without a run, and sets out to post their tokens.
+    pub(crate) fn adopt(&mut self) {
+        let now = self.now();
+        let adoptions = self.decide().adoptions;
+        self.sensor = claim(&self.view(), &[], &adoptions, now).apply(&self.sensor);
     }
 
     /// K2.

@@ -12,7 +12,7 @@
 //! | failed | failed, deleted | succeeded | done by that run |
 //! | failed | failed, deleted | none that succeeded | as it is |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -38,6 +38,8 @@ pub struct Followed {
     pub run_id: i64,
     /// When the claim was made, by the clock of who made it.
     pub claimed_at: Timestamp,
+    /// Runs that have accounted for earlier news of the job, as far as its rows remember.
+    pub earlier_runs: BTreeSet<i64>,
     /// True after the run ended badly: a later run of the job may have succeeded.
     pub rests: bool,
     /// True where somebody else has marked rows as completed, deleted them or fed them anew.
@@ -63,6 +65,7 @@ pub fn followed(view: &View) -> Vec<Followed> {
             token: claim.token.clone(),
             run_id: claim.run_id()?,
             claimed_at: claim.at,
+            earlier_runs: earlier_runs(view, job),
             rests: matches!(claim.state, ClaimState::Failed { .. }),
             marked: is_marked(view, job, claim),
         })
@@ -70,15 +73,33 @@ pub fn followed(view: &View) -> Vec<Followed> {
     claims.collect()
 }
 
-/// The newest run of the job that succeeded and began after `failed`, of the same workspace and by its clock; where
-/// that one is gone, after the claim.
-pub fn later_success(runs: &[Run], failed: i64, claimed_at: Timestamp) -> Option<i64> {
-    let began = runs.iter().find(|run| run.run_id == failed).and_then(|run| run.started);
+/// Runs that have accounted for earlier news of a job, as far as its rows remember.
+pub fn earlier_runs(view: &View, job: &JobId) -> BTreeSet<i64> {
+    view.states_of_job(job).filter_map(|state| state.last_run).collect()
+}
+
+/// Leaves only runs that can have read the claimed news. By the workspace's own clock: what began before a run that is
+/// known to be an earlier one is earlier too, and a run that never ran has read nothing.
+pub fn retain_later(runs: &mut Vec<Run>, earlier_runs: &BTreeSet<i64>) {
+    let earlier = runs.iter().filter(|run| earlier_runs.contains(&run.run_id));
+    let newest_earlier = earlier.filter_map(|run| run.started).max();
+    runs.retain(|run| {
+        !matches!(run.state, RunState::Skipped(_))
+            && !earlier_runs.contains(&run.run_id)
+            && (newest_earlier.is_none() || run.started > newest_earlier)
+    });
+}
+
+/// The newest run of the job that succeeded and began after the claimed one, by the workspace's clock; where that one is
+/// gone, after the claim.
+pub fn later_success(mut runs: Vec<Run>, failed: &Followed) -> Option<i64> {
+    retain_later(&mut runs, &failed.earlier_runs);
+    let began = runs.iter().find(|run| run.run_id == failed.run_id).and_then(|run| run.started);
     let after = |run: &&Run| match began {
         Some(began) => run.started > Some(began),
-        None => run.started >= Some(claimed_at),
+        None => run.started >= Some(failed.claimed_at),
     };
-    let succeeded = runs.iter().filter(|run| run.run_id != failed && run.state == RunState::Succeeded);
+    let succeeded = runs.iter().filter(|run| run.run_id != failed.run_id && run.state == RunState::Succeeded);
     succeeded.filter(after).max_by_key(|run| run.started).map(|run| run.run_id)
 }
 

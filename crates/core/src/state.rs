@@ -101,6 +101,10 @@ pub struct Claim {
     /// Whether the run is told what is new, as job parameters.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pass_news: bool,
+    /// True once somebody else than its maker has set out to post its token: from then on one refusal tells nothing
+    /// about the other call.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
     /// How far the start has got.
     pub state: ClaimState,
 }
@@ -331,6 +335,7 @@ mod tests {
             rows: [("my_product__my_topic_7".to_owned(), 3)].into(),
             at: "2026-01-02T03:04:05Z".parse().unwrap(),
             pass_news: true,
+            adopted: false,
             state: ClaimState::Accepted { run_id: 123_456_789_012_345 },
         });
         state

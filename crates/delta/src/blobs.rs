@@ -5,7 +5,7 @@
 //! little later; meanwhile the file looks like nobody's. Wherever the two meet, the row is there within
 //! `min_age`, until then the file is found aside, and the next run that sees the row puts it back.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ impl DeltaBlobs {
     /// is plenty). One listing; any number of processes may do this at once.
     pub async fn prune(
         &self,
-        in_use: &HashSet<String>,
+        in_use: &BTreeSet<String>,
         min_age: Duration,
         now: Timestamp,
     ) -> Result<Pruned, Error> {

@@ -109,12 +109,6 @@ pub enum Error {
         #[source]
         source: Cause,
     },
-    /// The table's columns were changed while rows for it were being written; the same call works now.
-    #[error("the columns of table `{path}` were changed meanwhile; try again")]
-    Changed {
-        /// The table.
-        path: String,
-    },
     /// The log entry that a commit was made against is no longer the one that was read, so the commit may
     /// have come too late.
     #[error("entry {version} of table `{path}` is no longer the one that the commit was made against")]

@@ -231,8 +231,8 @@ impl Memory {
         let start = checkpoints.max().and_then(|newest| cuts.log_start(&metas, newest)).unwrap_or(0);
         let goes = metas.partition_point(|meta| meta.file.version() < start);
         let log_bytes = metas[goes..].iter().map(|meta| meta.size).sum();
-        let oldest_entry = metas.iter().find(|meta| matches!(meta.file, LogFile::Entry(_)));
-        let oldest_entry = oldest_entry.map_or(i64::MIN, |entry| entry.millis);
+        let entries = metas.iter().filter(|meta| matches!(meta.file, LogFile::Entry(_)));
+        let oldest_entry = entries.map(|entry| entry.millis).min().unwrap_or(i64::MIN);
 
         let (mut garbage, mut files) = (Vec::new(), Vec::new());
         for meta in listing {

@@ -105,7 +105,6 @@ fn a_refused_start_is_free_again_and_keeps_its_token() {
     scene.project();
     assert_eq!(scene.statuses(), [NEW_EVENT_AVAILABLE, NEW_EVENT_AVAILABLE]);
     assert_eq!(scene.claim_starts()[&job("7")], token);
-    scene.record(&token, StartOutcome::Refused("403".into()));
     scene.record(&token, StartOutcome::Accepted(11));
     scene.project();
     assert_eq!(scene.statuses(), [IN_PROGRESS, IN_PROGRESS]);
@@ -405,6 +404,7 @@ fn one_refusal_tells_nothing_about_the_other_call_with_its_token() {
     scene.fire(0, &["x"]);
     scene.fire(1, &["y"]);
     let token = scene.claim_starts()[&job("7")].clone();
+    scene.adopt();
     let refused = || StartOutcome::Refused("403".into());
     let unknown = || StartOutcome::Unknown("no answer".into());
     for outcomes in [[refused(), unknown()], [unknown(), refused()]] {

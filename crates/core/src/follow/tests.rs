@@ -127,15 +127,16 @@ fn retrigger_is_for_runs_that_did_not_succeed() {
 #[test]
 fn later_success_is_by_the_workspaces_clock() {
     let at = |second| Timestamp::from_second(second).unwrap();
-    let failed = run(11, failed("x"), 100);
-    let runs = [run(10, RunState::Succeeded, 99), failed.clone(), run(12, RunState::Succeeded, 101)];
-    assert_eq!(later_success(&runs, 11, at(500)), Some(12), "the claim's clock does not matter");
-    assert_eq!(later_success(&runs[..2], 11, at(0)), None);
-    assert_eq!(
-        later_success(&[runs[0].clone(), runs[2].clone()], 11, at(100)),
-        Some(12),
-        "the failed one is gone"
-    );
-    let not_yet = [failed, run(12, RunState::Active, 101)];
-    assert_eq!(later_success(&not_yet, 11, at(0)), None);
+    let mut claimed = followed(&started().view()).remove(0);
+    claimed.claimed_at = at(500);
+    let bad = run(11, failed("x"), 100);
+    let runs = vec![run(10, RunState::Succeeded, 99), bad.clone(), run(12, RunState::Succeeded, 101)];
+    assert_eq!(later_success(runs.clone(), &claimed), Some(12), "the claim's clock does not matter");
+    assert_eq!(later_success(runs[..2].to_vec(), &claimed), None);
+    assert_eq!(later_success(vec![bad, run(12, RunState::Active, 101)], &claimed), None);
+    claimed.claimed_at = at(50);
+    let gone = [runs[0].clone(), runs[2].clone()];
+    assert_eq!(later_success(gone.to_vec(), &claimed), Some(12), "the failed one is gone");
+    claimed.earlier_runs = [12].into();
+    assert_eq!(later_success(gone.to_vec(), &claimed), None, "both are known to be earlier");
 }

@@ -22,18 +22,17 @@ use url::Url;
 
 type Failure = Box<dyn std::error::Error>;
 
-const ROWS: u64 = 50_000;
 const DAY: f64 = 86_400.0;
 
 /// Makes `news` pieces of news: 4 sensor commits, 3 control commits, every fifth time an append to the journal.
 #[expect(clippy::print_stdout, reason = "the figures are what this program is for")]
-pub(crate) async fn run(news: u64) -> Result<(), Failure> {
+pub(crate) async fn run(news: u64, rows: u64) -> Result<(), Failure> {
     let directory = tempfile::tempdir()?;
     let sensors = Place::new(&directory.path().join("sensors"))?;
     let controls = Place::new(&directory.path().join("controls"))?;
     let journals = Place::new(&directory.path().join("journal"))?;
-    let mut sensor = Busy::new(&sensors, (0..ROWS).map(|id| crate::row(id, 0)).collect()).await?;
-    let mut control = Busy::new(&controls, (0..ROWS).map(|id| control_row(id, 0)).collect()).await?;
+    let mut sensor = Busy::new(&sensors, (0..rows).map(|id| crate::row(id, 0)).collect()).await?;
+    let mut control = Busy::new(&controls, (0..rows).map(|id| control_row(id, 0)).collect()).await?;
     let journal = DeltaJournal::with_store(&journals.url, journals.store())?;
     sensor.measure(&sensors, "sensors, new", |id| crate::row(id, 1)).await?;
     control.measure(&controls, "controls, new", |id| control_row(id, 1)).await?;
@@ -66,7 +65,7 @@ pub(crate) async fn run(news: u64) -> Result<(), Failure> {
     let (mut commits, start, mut maintaining) = (0_u64, Instant::now(), Duration::ZERO);
     let mut longest = Duration::ZERO;
     for number in 0..news {
-        let id = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % ROWS;
+        let id = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % rows;
         one_news(&mut sensor, &mut control, id, 3 + number).await?;
         commits += 7;
         if number % 5 == 0 {
@@ -170,6 +169,7 @@ impl<R: DeltaRecord> Busy<R> {
     #[expect(clippy::print_stdout, reason = "the figures are what this program is for")]
     async fn measure(&mut self, place: &Place, name: &str, row: impl Fn(u64) -> R) -> Result<(), Failure> {
         let (mut opening, mut commits) = (Vec::new(), Vec::new());
+        let rows = self.snapshot.as_ref().map_or(1, |snapshot| snapshot.rows.len() as u64);
         for _ in 0..9 {
             let fresh = DeltaTable::<R>::with_store(&place.url, place.store())?;
             let start = Instant::now();
@@ -178,7 +178,7 @@ impl<R: DeltaRecord> Busy<R> {
         }
         place.counter.reset();
         for id in 0..101 {
-            commits.push(self.commit(id * 491 % ROWS, row(id * 491 % ROWS)).await?);
+            commits.push(self.commit(id * 491 % rows, row(id * 491 % rows)).await?);
         }
         let (data, entries) =
             (place.counter.data.load(Ordering::Relaxed), place.counter.entries.load(Ordering::Relaxed));

@@ -1,4 +1,4 @@
-//! What tables of 50,000 rows cost: `cargo run --release -p heartbeat-delta --example bench`. With `endure [NEWS]`:
+//! What tables of 50,000 rows cost: `cargo run --release -p heartbeat-delta --example bench`. With `endure [NEWS [ROWS]]`:
 //! what they cost after a time of one news a second, and what a day of it writes and keeps.
 
 mod endure;
@@ -18,7 +18,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     if arguments.next().as_deref() == Some("endure") {
         let news = arguments.next().map_or(Ok(14_300), |news| news.parse())?;
-        return endure::run(news).await;
+        let rows = arguments.next().map_or(Ok(ROWS), |rows| rows.parse())?;
+        return endure::run(news, rows).await;
     }
     let directory = tempfile::tempdir()?;
     let url = url::Url::from_directory_path(directory.path()).map_err(|()| "no URL for the directory")?;

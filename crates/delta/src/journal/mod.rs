@@ -8,30 +8,29 @@ mod merge;
 mod read;
 mod state;
 mod tiers;
+mod upkeep;
 
 pub use tiers::JournalRetention;
+pub use upkeep::JournalMaintained;
 
 use std::sync::Arc;
 
 use heartbeat_core::journal::{Entry, Filter, Journal};
 use jiff::Timestamp;
 use object_store::ObjectStore;
-use object_store::path::Path;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use url::Url;
 use uuid::Uuid;
 
-use crate::checkpoint::Asking;
 use crate::commit;
 use crate::entry::{self, Written, lines};
 use crate::error::Error;
-use crate::file::LoggedFile;
 use crate::journal::line::Line;
 use crate::journal::state::State;
 use crate::layout::schema_string;
 use crate::location::Location;
-use crate::maintain::{self, Care, Maintained, View};
+use crate::maintain::Care;
 use crate::record::DeltaRecord as _;
 
 /// An append-only Delta table of journal entries. Any number of processes may append at once.
@@ -55,17 +54,6 @@ pub struct DeltaJournal {
     care: Care,
 }
 
-/// What maintenance of a journal did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct JournalMaintained {
-    /// Files that were merged into larger ones.
-    pub merged: usize,
-    /// Files whose entries went.
-    pub expired: usize,
-    /// As for every table.
-    pub table: Maintained,
-}
-
 impl DeltaJournal {
     /// The journal at `url`; nothing is read or made yet.
     pub fn new(url: &Url) -> Result<Self, Error> {
@@ -83,45 +71,6 @@ impl DeltaJournal {
         Self { location: self.location.with_clock(Arc::new(clock)), ..self }
     }
 
-    /// Merges small files, removes entries that are too old or too many, and cleans up as
-    /// [`DeltaTable::maintain`](crate::DeltaTable::maintain) does. Appends go on meanwhile.
-    ///
-    /// Costs nothing when nothing is due by what this process has seen of the journal.
-    pub async fn maintain(
-        &self,
-        keep: &JournalRetention,
-        now: Timestamp,
-    ) -> Result<JournalMaintained, Error> {
-        let mut done = JournalMaintained::default();
-        let view = || async {
-            let state = self.refresh().await?.ok_or_else(|| self.absent())?;
-            state.layout.ensure_writable(&self.location.name)?;
-            Ok(View {
-                table_id: state.table_id.clone(),
-                version: state.version,
-                properties: state.layout.properties.clone(),
-                live: maintain::live(&self.location, state.files.values().map(|file| &file.logged))?,
-            })
-        };
-        if self.known.lock().await.is_none() && self.refresh().await?.is_none() {
-            return Ok(done);
-        }
-        done.table = self.care.clean_if_due(&self.location, &keep.versions, now, view).await?;
-        let Some(mut state) = self.known.lock().await.clone() else { return Ok(done) };
-        let expired = tiers::expired(state.files.values(), keep, now);
-        if !expired.is_empty() {
-            done.expired = self.expire(&mut state, expired).await?;
-        }
-        for merge in tiers::merges(state.files.values()) {
-            done.merged += self.merge(&mut state, &merge).await?;
-        }
-        let (interval, asking) = (state.layout.checkpoint_interval, Asking::Maintenance);
-        let (version, last) = (state.version, state.checkpoint);
-        let due = self.care.checkpoint_if_due(&self.location, version, last, interval, asking);
-        done.table.checkpoint = due.await?;
-        Ok(done)
-    }
-
     fn at(location: Location) -> Self {
         Self { location, known: Mutex::default(), care: Care::default() }
     }
@@ -134,66 +83,6 @@ impl DeltaJournal {
         let mut known = self.known.lock().await;
         *known = state::newest(&self.location, known.take()).await?;
         Ok(known.clone())
-    }
-
-    /// Removes files with all their entries, as far as they are still there.
-    async fn expire(&self, state: &mut State, mut paths: Vec<String>) -> Result<usize, Error> {
-        let parameters = json!({"predicate": "[\"at is too old\"]"});
-        loop {
-            paths.retain(|path| state.files.contains_key(path));
-            if paths.is_empty() {
-                return Ok(0);
-            }
-            let actions = self.removes(state, &paths, true);
-            let change = Change { operation: "DELETE", parameters: &parameters, actions: &actions };
-            if let Written::Ours(_) = self.put(state, &change).await? {
-                return Ok(paths.len());
-            }
-            *state =
-                state::newest(&self.location, Some(state.clone())).await?.ok_or_else(|| self.absent())?;
-        }
-    }
-
-    /// Makes one file of several, unless somebody else changes one of them meanwhile.
-    async fn merge(&self, state: &mut State, paths: &[String]) -> Result<usize, Error> {
-        let inputs = |state: &State| -> Option<Vec<LoggedFile>> {
-            paths.iter().map(|path| Some(state.files.get(path)?.logged.clone())).collect()
-        };
-        let Some(files) = inputs(state) else { return Ok(0) };
-        let started = self.location.now();
-        let layout = Arc::clone(&state.layout);
-        layout.ensure_writable(&self.location.name)?;
-        let merged = merge::merge(&self.location, &layout, &files).await?;
-        let (path, size) = commit::name("", 0, &merged.bytes);
-        let written = [(Path::from(path.as_str()), merged.bytes)];
-        commit::put_files(&self.location, &written).await?;
-        let added = entry::add(&path, size, started.as_millisecond(), false, &merged.stats);
-        let parameters = json!({"predicate": "[]", "auto": "true"});
-        loop {
-            let mut actions = self.removes(state, paths, false);
-            actions.push(added.clone());
-            let change = Change { operation: "OPTIMIZE", parameters: &parameters, actions: &actions };
-            if let Written::Ours(_) = self.put(state, &change).await? {
-                commit::put_again_when_late(&self.location, &written, started).await?;
-                return Ok(files.len());
-            }
-            *state =
-                state::newest(&self.location, Some(state.clone())).await?.ok_or_else(|| self.absent())?;
-            let identities = |files: &[LoggedFile]| -> Vec<_> {
-                files.iter().map(|file| (file.path.clone(), file.identity().1)).collect()
-            };
-            let same = inputs(state).is_some_and(|now| identities(&now) == identities(&files));
-            if !same || state.layout.kernel_schema != layout.kernel_schema {
-                commit::discard_files(&self.location, &written).await;
-                return Ok(0);
-            }
-        }
-    }
-
-    fn removes(&self, state: &State, paths: &[String], data_change: bool) -> Vec<Value> {
-        let millis = self.location.now().as_millisecond();
-        let files = paths.iter().filter_map(|path| state.files.get(path));
-        files.map(|file| entry::remove(&file.logged, millis, data_change)).collect()
     }
 
     /// The newest version, made if there is none.
@@ -209,41 +98,41 @@ impl DeltaJournal {
 
     /// Appends; `known` is empty while the outcome is not known, so that the log is read anew after a failure.
     async fn append_to(&self, known: &mut Option<State>, entries: &[Entry]) -> Result<(), Error> {
-        let rows: Vec<Line> = entries.iter().map(Line::from).collect();
-        let rows: Vec<&Line> = rows.iter().collect();
-        let times = || entries.iter().map(|entry| entry.at);
-        let (Some(oldest), Some(newest)) = (times().min(), times().max()) else { return Ok(()) };
-        let started = self.location.now();
         let mut state = self.newest_or_created(known.take()).await?;
-        state.layout.ensure_writable(&self.location.name)?;
-        let batch = state.layout.encode(&self.location.name, &rows)?;
+        // Columns that are changed meanwhile make the rows be written anew.
+        while !self.append_as(&mut state, entries).await? {}
+        self.checkpoint_when_due(&state).await;
+        *known = Some(state);
+        Ok(())
+    }
+
+    /// Appends rows with the columns that `state` has; `false` when somebody changes these meanwhile.
+    async fn append_as(&self, state: &mut State, entries: &[Entry]) -> Result<bool, Error> {
+        let layout = Arc::clone(&state.layout);
+        layout.ensure_writable(&self.location.name)?;
+        let rows: Vec<Line> = entries.iter().map(Line::from).collect();
+        let batch = layout.encode(&self.location.name, &rows.iter().collect::<Vec<_>>())?;
+        let started = self.location.now();
         let mut files = Vec::new();
         let (path, size) = commit::encode(&mut files, "", 0, &batch)
             .map_err(|source| self.location.cannot_encode(source))?;
         commit::put_files(&self.location, &files).await?;
-        let millis = started.as_millisecond();
+        let times = entries.iter().map(|entry| entry.at);
+        let (oldest, newest) = (times.clone().min().unwrap_or(started), times.max().unwrap_or(started));
         let stats = state::stats(entries.len(), oldest, newest);
-        let added = entry::add(&path, size, millis, true, &stats);
-        loop {
-            let layout = Arc::clone(&state.layout);
-            let blind = json!({"mode": "Append", "partitionBy": "[]"});
-            let change =
-                Change { operation: "WRITE", parameters: &blind, actions: std::slice::from_ref(&added) };
-            match self.put(&mut state, &change).await? {
-                Written::Ours(_) => {
-                    self.checkpoint_when_due(&state).await;
-                    *known = Some(state);
-                    return commit::put_again_when_late(&self.location, &files, started).await;
-                }
-                Written::Theirs => {}
-            }
-            state = self.newest_or_created(Some(state)).await?;
+        let added = [entry::add(&path, size, started.as_millisecond(), true, &stats)];
+        let parameters = json!({"mode": "Append", "partitionBy": "[]"});
+        let change = Change { operation: "WRITE", parameters: &parameters, actions: &added };
+        while !self.put(state, &change).await? {
+            *state = self.newest_or_created(Some(state.clone())).await?;
+            state.layout.ensure_writable(&self.location.name)?;
             if state.layout.kernel_schema != layout.kernel_schema {
                 commit::discard_files(&self.location, &files).await;
-                return Err(Error::Changed { path: self.location.name.clone() });
+                return Ok(false);
             }
-            state.layout.ensure_writable(&self.location.name)?;
         }
+        commit::put_again_when_late(&self.location, &files, started).await?;
+        Ok(true)
     }
 
     async fn checkpoint_when_due(&self, state: &State) {
@@ -255,8 +144,8 @@ impl DeltaJournal {
         }
     }
 
-    /// Writes the version after `state`, and moves on to it when it is ours.
-    async fn put(&self, state: &mut State, change: &Change<'_>) -> Result<Written, Error> {
+    /// Writes the version after `state` and moves on to it; `false` when somebody else was first.
+    async fn put(&self, state: &mut State, change: &Change<'_>) -> Result<bool, Error> {
         let id = Uuid::new_v4();
         let millis = self.location.now().as_millisecond();
         let in_commit_timestamp = state.in_commit_timestamp.map(|before| millis.max(before + 1));
@@ -266,13 +155,15 @@ impl DeltaJournal {
         let mut actions = vec![info];
         actions.extend_from_slice(change.actions);
         let bytes = lines(&actions);
-        let written = entry::put(&self.location, version, id, &bytes, state.entry.as_ref()).await?;
-        if let Written::Ours(entry) = &written {
-            // Without the entry's head the log is read anew next time.
-            state.entry = entry.clone().filter(|_| state.follow(&bytes));
-            state.version = version;
+        match entry::put(&self.location, version, id, &bytes, state.entry.as_ref()).await? {
+            Written::Ours(entry) => {
+                // Without the entry's head the log is read anew next time.
+                state.entry = entry.filter(|_| state.follow(&bytes));
+                state.version = version;
+                Ok(true)
+            }
+            Written::Theirs => Ok(false),
         }
-        Ok(written)
     }
 }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use deltalake_core::arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch, UInt32Array};
 use deltalake_core::arrow::compute::take_record_batch;
 use deltalake_core::arrow::datatypes::TimestampMicrosecondType;
-use futures::{StreamExt as _, TryStreamExt as _};
 use heartbeat_core::journal::{Entry, Filter};
 use jiff::Timestamp;
 
@@ -17,8 +16,10 @@ use crate::layout::Layout;
 use crate::location::Location;
 use crate::log;
 
-/// Files that are fetched ahead of need.
-const AHEAD: usize = 8;
+/// Files that are fetched at once, as long as they are small.
+const AT_ONCE: usize = 8;
+/// Bytes that are fetched at once, unless a single file is larger.
+const BYTES_AT_ONCE: i64 = 512 * 1024;
 
 /// The newest entries that match, newest first. Files are read from the one with the newest entry on, until no
 /// other can hold a newer entry than those that were found.
@@ -33,26 +34,37 @@ pub(crate) async fn newest(
     }
     let layout = state.layout;
     let files = in_order(state.files.into_values(), filter.since);
-    let bounds: Vec<Option<Timestamp>> = files.iter().map(|file| file.newest).collect();
     let engine = location.log_store.engine(None);
-    let mut fetched = futures::stream::iter(files)
-        .map(|file| log::fetch(location, &layout, Arc::clone(&engine), file.logged))
-        .buffered(AHEAD);
     let mut best: Vec<Entry> = Vec::new();
-    for bound in bounds {
+    let mut files = files.as_slice();
+    while let Some(first) = files.first() {
         let worst = best.get(limit - 1).map(|entry| entry.at);
-        if worst.is_some_and(|worst| bound.is_some_and(|bound| bound <= worst)) {
+        if worst.is_some_and(|worst| first.newest.is_some_and(|newest| newest <= worst)) {
             break;
         }
-        let Some(file) = fetched.try_next().await? else { break };
-        let (name, layout, filter) = (location.name.clone(), Arc::clone(&layout), filter.clone());
-        let found = location.work(move || matching(&name, &layout, &file.rows, &filter, limit)).await?;
-        best.extend(found);
+        let (group, rest) = files.split_at(at_once(files));
+        files = rest;
+        let fetched =
+            group.iter().map(|file| log::fetch(location, &layout, Arc::clone(&engine), file.logged.clone()));
+        for file in futures::future::try_join_all(fetched).await? {
+            let (name, layout, filter) = (location.name.clone(), Arc::clone(&layout), filter.clone());
+            best.extend(location.work(move || matching(&name, &layout, &file.rows, &filter, limit)).await?);
+        }
         // A stable sort: of one time, what was found first stays first.
         best.sort_by_key(|entry| Reverse(entry.at));
         best.truncate(limit);
     }
     Ok(best)
+}
+
+/// How many of the next files are fetched at once.
+fn at_once(files: &[JournalFile]) -> usize {
+    let mut bytes = 0;
+    let fits = |file: &&JournalFile| {
+        bytes += file.logged.size;
+        bytes <= BYTES_AT_ONCE
+    };
+    files.iter().take(AT_ONCE).take_while(fits).count().max(1)
 }
 
 /// The files that may hold a wanted entry, those with the newest first; unknown ones before all.

@@ -14,10 +14,10 @@ use crate::retention::Retention;
 
 /// Files of a tier that are merged.
 const FANOUT: u64 = 8;
-/// Bytes that a merged file may have.
-const MAX_MERGED: i64 = 16 * 1024 * 1024;
-/// A file that is this large is merged no more: reading it takes many times as much memory.
-const LARGE: i64 = 4 * 1024 * 1024;
+/// Bytes that a merged file may have. Entries take ten times as much in memory.
+const MAX_MERGED: i64 = 8 * 1024 * 1024;
+/// A file that is this large is merged no more.
+const LARGE: i64 = 2 * 1024 * 1024;
 /// A guess at the bytes of an entry, for files whose writer did not count.
 const ENTRY: u64 = 100;
 

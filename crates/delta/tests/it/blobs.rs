@@ -1,6 +1,6 @@
 //! Position files: those that no row names go, and none that a row is about to name.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::clock_store::ClockStore;
 
 const HOUR: Duration = Duration::from_hours(1);
 
-fn in_use(digests: &[&String]) -> HashSet<String> {
+fn in_use(digests: &[&String]) -> BTreeSet<String> {
     digests.iter().map(|digest| (*digest).clone()).collect()
 }
 

@@ -15,6 +15,7 @@ mod maintenance;
 mod maintenance_model;
 mod model;
 mod spark;
+mod spark_maintenance;
 mod stale;
 mod store;
 mod support;

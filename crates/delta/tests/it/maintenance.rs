@@ -228,17 +228,16 @@ async fn change_files_go_with_the_entries_that_name_them() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn processes_maintain_side_by_side() {
     let (store, table, mut snapshot) = made(&[("delta.checkpointInterval", "3")]).await;
-    let (one, two) = (store.sensors(), store.sensors());
+    let (one, two) = (Arc::new(store.sensors()), Arc::new(store.sensors()));
     for round in 0..30 {
         store.pass(SignedDuration::from_mins(9));
-        let keep = tight();
-        let (a, b, next) = tokio::join!(
-            one.maintain(&keep, store.now()),
-            two.maintain(&keep, store.now()),
-            change(&table, snapshot, 2)
-        );
-        a.unwrap();
-        b.unwrap();
+        let maintain = |table: &Arc<DeltaTable<SensorRow>>| {
+            let (table, now) = (Arc::clone(table), store.now());
+            tokio::spawn(async move { table.maintain(&tight(), now).await })
+        };
+        let (a, b, next) = tokio::join!(maintain(&one), maintain(&two), change(&table, snapshot, 2));
+        a.unwrap().unwrap();
+        b.unwrap().unwrap();
         snapshot = next;
         let read = store.sensors().load().await.unwrap();
         assert_eq!((read.version, &read.rows), (snapshot.version, &snapshot.rows), "round {round}");

@@ -16,7 +16,7 @@ use url::Url;
 
 use crate::support::{commit, control, insert, position, sensor, update};
 
-const SENSOR_DDL: &str = "sensor_id string, assets array<string>, status string, \
+pub(crate) const SENSOR_DDL: &str = "sensor_id string, assets array<string>, status string, \
     status_change_timestamp timestamp, checkpoint_location string, upstream_key string, upstream_value string";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -30,6 +30,7 @@ async fn spark_and_we_share_tables() {
         return;
     }
     let mut spark = Spark::start();
+    crate::spark_maintenance::all(&mut spark).await;
     spark_reads_what_we_write(&mut spark).await;
     a_table_from_the_documentation_keeps_its_types_and_foreign_columns(&mut spark).await;
     deletion_vectors_are_read_and_dropped_with_their_file(&mut spark).await;
@@ -399,7 +400,7 @@ async fn what_is_not_honoured_is_refused_by_name(spark: &mut Spark) {
     }
 }
 
-async fn values(table: &SparkTable<SensorRow>) -> Vec<(String, String)> {
+pub(crate) async fn values(table: &SparkTable<SensorRow>) -> Vec<(String, String)> {
     let rows = DeltaTable::<SensorRow>::new(&table.url).unwrap().load().await.unwrap().rows;
     let mut values: Vec<_> = rows
         .into_iter()
@@ -410,24 +411,24 @@ async fn values(table: &SparkTable<SensorRow>) -> Vec<(String, String)> {
 }
 
 /// A path with a blank that Spark calls ``delta.`path` ``.
-struct SparkTable<R> {
-    path: PathBuf,
-    url: Url,
-    table: DeltaTable<R>,
+pub(crate) struct SparkTable<R> {
+    pub(crate) path: PathBuf,
+    pub(crate) url: Url,
+    pub(crate) table: DeltaTable<R>,
 }
 
 impl<R: DeltaRecord> SparkTable<R> {
-    fn at(path: &Path) -> Self {
+    pub(crate) fn at(path: &Path) -> Self {
         let url = Url::from_directory_path(path).unwrap();
         Self { path: path.to_owned(), table: DeltaTable::new(&url).unwrap(), url }
     }
 
-    fn log_names(&self) -> Vec<String> {
+    pub(crate) fn log_names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.path.join("_delta_log")).unwrap();
         entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
     }
 
-    fn log_mentions(&self, word: &str) -> bool {
+    pub(crate) fn log_mentions(&self, word: &str) -> bool {
         let read = |name| std::fs::read_to_string(self.path.join("_delta_log").join(name));
         self.log_names().into_iter().any(|name| read(name).is_ok_and(|text| text.contains(word)))
     }
@@ -464,11 +465,11 @@ impl Gate {
 }
 
 /// One JVM that answers a JSON line per JSON line (`tests/python/spark_delta.py`).
-struct Spark {
+pub(crate) struct Spark {
     child: Child,
     requests: ChildStdin,
     replies: BufReader<ChildStdout>,
-    directory: TempDir,
+    pub(crate) directory: TempDir,
     tables: usize,
 }
 
@@ -496,23 +497,23 @@ impl Spark {
     }
 
     /// A table in a directory of its own; nothing is there yet.
-    fn table<R: DeltaRecord>(&mut self) -> SparkTable<R> {
+    pub(crate) fn table<R: DeltaRecord>(&mut self) -> SparkTable<R> {
         self.tables += 1;
         SparkTable::at(&self.directory.path().join(format!("my warehouse/table {}", self.tables)))
     }
 
-    fn sql(&mut self, sql: &str) -> Vec<Value> {
+    pub(crate) fn sql(&mut self, sql: &str) -> Vec<Value> {
         self.ask(&json!({"sql": sql})).unwrap_or_else(|error| panic!("{sql}\n{error}"))
     }
 
-    fn values(&mut self, table: &SparkTable<SensorRow>) -> Vec<(String, String)> {
+    pub(crate) fn values(&mut self, table: &SparkTable<SensorRow>) -> Vec<(String, String)> {
         let rows =
             self.sql(&format!("SELECT sensor_id AS a, upstream_value AS b FROM {table} ORDER BY 1, 2"));
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         rows.iter().map(|row| (text(&row["a"]), text(&row["b"]))).collect()
     }
 
-    fn ask(&mut self, request: &Value) -> Result<Vec<Value>, String> {
+    pub(crate) fn ask(&mut self, request: &Value) -> Result<Vec<Value>, String> {
         self.send(request);
         self.receive()
     }

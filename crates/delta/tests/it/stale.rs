@@ -1,10 +1,12 @@
 //! A writer that was suspended for so long that the log has been cleaned past its base.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use heartbeat_core::journal::{Filter, Journal as _};
 use heartbeat_core::row::SensorRow;
 use heartbeat_core::table::{Commit, Table as _};
-use heartbeat_delta::{DeltaTable, Error, Init};
+use heartbeat_delta::{DeltaTable, Error, Init, JournalRetention};
 use jiff::SignedDuration;
 
 use crate::clock_store::ClockStore;
@@ -91,4 +93,30 @@ async fn a_first_entry_that_comes_after_the_log_was_cleaned_makes_no_table() {
     assert_eq!(late.init().await.unwrap(), Init::AlreadyThere);
     assert!(!store.names().await.contains(&entry(0)));
     assert_eq!(store.sensors().load().await.unwrap().rows, [sensor("a", 49)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_of_the_journal_that_came_too_late_are_appended_again() {
+    let store = ClockStore::new();
+    let journal = store.journal();
+    journal.append(&[crate::journal::entry(0, "1", "first")]).await.unwrap();
+    let meanwhile = Arc::clone(&store);
+    store.before_writing(&format!("table/{}", entry(2)), async move {
+        let other = meanwhile.journal();
+        for second in 1..60 {
+            other.append(&[crate::journal::entry(second, "1", "theirs")]).await.unwrap();
+        }
+        meanwhile.pass(SignedDuration::from_mins(20));
+        let now = meanwhile.now();
+        let keep = JournalRetention {
+            max_age: Duration::from_hours(24 * 366 * 300),
+            versions: crate::maintenance::tight(),
+            ..JournalRetention::default()
+        };
+        assert!(other.maintain(&keep, now).await.unwrap().table.log_files >= 49);
+    });
+    journal.append(&[crate::journal::entry(99, "1", "late")]).await.unwrap();
+    assert!(!store.names().await.contains(&entry(2)));
+    let all = store.journal().newest(&Filter::default(), 1_000).await.unwrap();
+    assert_eq!((all.len(), all[0].message.as_str()), (61, "late"));
 }

@@ -202,7 +202,7 @@ async fn told<'r>(
     match jobs.runs_since(&run.domain, &run.job, since).await {
         Ok(mut runs) => {
             runs.extend(own.clone());
-            let success = later_success(&runs, run.run_id, run.claimed_at);
+            let success = later_success(runs, run);
             (run, Ok(Told { run: own, success }))
         }
         // That it failed is known, and is told; whether a later one succeeded is asked again.

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use heartbeat_core::acon::SourceKind;
 use heartbeat_core::claim::{StartOutcome, TableIds, Workplace, claim, new_claim, record};
 use heartbeat_core::decide::{Adoption, Decision, Holds, Selection, Start, WaitReason, decide, is_in_doubt};
+use heartbeat_core::follow::{earlier_runs, retain_later};
 use heartbeat_core::ids::JobId;
-use heartbeat_core::jobs::{Jobs, Order, RunState};
+use heartbeat_core::jobs::{Jobs, Order};
 use heartbeat_core::news;
 use heartbeat_core::position::Manifest;
 use heartbeat_core::row::{ControlRow, SensorRow};
@@ -111,7 +112,7 @@ where
                     (start.job.clone(), new_claim(&ids, start, workplace_of(start.source), now))
                 })
                 .collect();
-            let changes = claim(&loaded.view, &claims, now);
+            let changes = claim(&loaded.view, &claims, &adoptions, now);
             if !changes.is_empty() {
                 fail_point::reach("trigger:before_k");
             }
@@ -144,7 +145,7 @@ where
         let arrived_at = newest.and_then(|(_, row)| arrival(row.state.manifest.as_ref()?));
         let (detected_at, source) = newest.map(|(detected, row)| (detected, row.source)).unzip();
         let news = if claim.pass_news { Some(self.news_of(view, &claim).await) } else { None };
-        let earlier_runs = view.states_of_job(&job).filter_map(|state| state.last_run).collect();
+        let earlier_runs = earlier_runs(view, &job);
         Call { job, source, detected_at, arrived_at, claim, origin, news, earlier_runs }
     }
 
@@ -238,15 +239,7 @@ async fn resolve_doubt(jobs: &impl Jobs, call: &Call, now: Timestamp) -> StartOu
             return StartOutcome::Unknown(format!("whether a run exists is in doubt: {no_answer}"));
         }
     };
-    // By the workspace's own clock: what began before a run that is known to be an earlier one is earlier too.
-    let earlier = runs.iter().filter(|run| call.earlier_runs.contains(&run.run_id));
-    let newest_earlier = earlier.filter_map(|run| run.started).max();
-    // A run that never ran has read no news, whoever started it.
-    runs.retain(|run| {
-        !matches!(run.state, RunState::Skipped(_))
-            && !call.earlier_runs.contains(&run.run_id)
-            && (newest_earlier.is_none() || run.started > newest_earlier)
-    });
+    retain_later(&mut runs, &call.earlier_runs);
     let Some(first) = runs.first() else {
         return jobs.run_now(order(call)).await;
     };

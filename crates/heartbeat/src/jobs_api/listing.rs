@@ -73,6 +73,9 @@ impl Query {
                     }
                 }
                 "page_token" if value.is_empty() => {}
+                "page_token" if query.cursor != Cursor::Start => {
+                    return Err("page_token is given twice".to_owned());
+                }
                 "page_token" => {
                     query.cursor = cursor_of(&value).ok_or("page_token is not one of ours")?;
                 }

@@ -157,7 +157,11 @@ enum Clocks {
 fn happen(world: &World, rng: &mut Rng, clocks: Clocks) {
     let index = rng.usize(..ROWS.len());
     let of_job = job(rng.usize(1..4));
-    match rng.u8(..30) {
+    let what = rng.u8(..30);
+    if (8..25).contains(&what) {
+        world.ledger().tell(format!("{:.0} event {what}, job {of_job}, row {}", world.now(), ROWS[index].1));
+    }
+    match what {
         0..=7 => world.arrive(ROWS[index].2),
         8..=14 => end_run(world, rng, &of_job),
         15 => feed(world, index),
@@ -166,7 +170,7 @@ fn happen(world: &World, rng: &mut Rng, clocks: Clocks) {
         18 => by_hand(world, clocks, &of_job),
         19 => repair(world, &of_job),
         20 => delete_run(world, &of_job),
-        21 => drop(at_once(world.engine().retrigger(&of_job, Force::No, &Port(world))).unwrap()),
+        21 => retrigger(world, &of_job),
         22 => late_call(world),
         23 => {
             let storm = !world.workspace().storm;
@@ -280,6 +284,19 @@ fn repair(world: &World, job: &JobId) {
     }
 }
 
+/// Somebody has looked at the run, and that it is not being repaired.
+fn retrigger(world: &World, job: &JobId) {
+    let goes_on = |(of, run): &(JobId, heartbeat_core::jobs::Run)| {
+        of == job && matches!(run.state, RunState::Active | RunState::Unknown(_) | RunState::Succeeded)
+    };
+    let claimed: Vec<i64> =
+        world.states().values().filter_map(|state| state.claim.as_ref()?.run_id()).collect();
+    let busy = world.workspace().runs.iter().any(|run| goes_on(run) && claimed.contains(&run.1.run_id));
+    if !busy {
+        drop(at_once(world.engine().retrigger(job, Force::No, &Port(world))).unwrap());
+    }
+}
+
 /// A run that failed is deleted.
 fn delete_run(world: &World, job: &JobId) {
     let mut workspace = world.workspace();
@@ -349,8 +366,11 @@ fn live(seed: u64) -> Result<usize, String> {
 }
 
 fn judge(world: &World) -> Result<(), String> {
-    let broken = &world.ledger().broken;
-    if broken.is_empty() { Ok(()) } else { Err(format!("{broken:#?}")) }
+    let ledger = world.ledger();
+    if ledger.broken.is_empty() {
+        return Ok(());
+    }
+    Err(format!("{:#?}\n{:#?}\n{:#?}", ledger.trace, world.workspace().runs, ledger.broken))
 }
 
 /// No more faults: one daemon, every run succeeds, people attend to what rests, and upstreams go on as long as hard rows
@@ -419,9 +439,7 @@ fn attend(world: &World, round: usize) {
         let of_job = |id: &String| id.ends_with(&format!("_{number}"));
         let open = states.iter().filter(|(id, _)| of_job(id)).find_map(|(_, state)| state.open_claim());
         match open.map(|claim| &claim.state) {
-            Some(ClaimState::Failed { .. }) => {
-                drop(at_once(world.engine().retrigger(&job(number), Force::No, &Port(world))).unwrap());
-            }
+            Some(ClaimState::Failed { .. }) => retrigger(world, &job(number)),
             Some(ClaimState::Claimed { trouble: Some(trouble) }) if trouble.starts_with("held") => {
                 world.ledger().by_hand = true;
                 at_once(world.engine().complete(&job(number), None, &Port(world))).unwrap();

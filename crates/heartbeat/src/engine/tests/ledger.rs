@@ -1,6 +1,6 @@
 //! What must hold after every commit, whoever makes it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use heartbeat_core::jobs::RunState;
 use heartbeat_core::position::{Manifest, NewFile, Position};
@@ -15,13 +15,15 @@ use super::world::Workspace;
 pub(crate) struct Ledger {
     /// Rows and news counts by token, from the claims that were written.
     claims: HashMap<String, BTreeMap<String, u64>>,
-    /// When a token was first claimed, by the workspace's clock; a refused claim is made again with the same one.
-    since: HashMap<String, Timestamp>,
+    /// When a set of news was first claimed, by the workspace's clock; it may be claimed again.
+    since: HashMap<BTreeMap<String, u64>, Timestamp>,
     /// A completion without run id is being told: all acquired news may be accounted for.
     pub(crate) by_hand: bool,
     /// How many things of a row's upstream completed runs have accounted for, where that is followed.
     pub(crate) watermarks: Option<BTreeMap<String, i64>>,
     pub(crate) broken: Vec<String>,
+    /// How claims went on, for a failure's message.
+    pub(crate) trace: VecDeque<String>,
 }
 
 impl Ledger {
@@ -38,13 +40,18 @@ impl Ledger {
         for (id, state) in &after {
             if let Some(claim) = &state.claim {
                 self.claims.insert(claim.token.clone(), claim.rows.clone());
-                self.since.entry(claim.token.clone()).or_insert(now);
+                self.since.entry(claim.rows.clone()).or_insert(now);
                 if claim.is_open() {
                     let job = id.rsplit('_').next().unwrap_or_default();
                     open.entry(job).or_default().insert(&claim.token);
                 }
             }
             let old = before.get(id).cloned().unwrap_or_default();
+            if old.claim != state.claim || old.news != state.news {
+                let claim =
+                    state.claim.as_ref().map(|c| (&c.token[..6], c.attempt, &c.rows, c.adopted, &c.state));
+                self.tell(format!("{now:.0} {step} {id} news {}/{} {claim:?}", state.news_done, state.news));
+            }
             if state.news_done > old.news_done {
                 let gap = self.account(id, &old);
                 self.broken.extend(gap.map(|gap| format!("{step} {id}: {gap}: {old:?} -> {state:?}")));
@@ -56,6 +63,13 @@ impl Ledger {
         }
         let twice = open.iter().filter(|(_, tokens)| tokens.len() > 1);
         self.broken.extend(twice.map(|(job, _)| format!("{step}: job {job} has two open claims")));
+    }
+
+    pub(crate) fn tell(&mut self, line: String) {
+        self.trace.push_back(line);
+        if self.trace.len() > 2000 {
+            self.trace.pop_front();
+        }
     }
 
     /// A completed run accounts for exactly what came after the one before it.
@@ -133,7 +147,7 @@ fn judge(
     new: &SensorState,
     id: &str,
     workspace: &Workspace,
-    since: &HashMap<String, Timestamp>,
+    since: &HashMap<BTreeMap<String, u64>, Timestamp>,
 ) -> Option<&'static str> {
     if new.news < old.news || new.news_done < old.news_done || new.news_done > new.news {
         return Some("a count went back");
@@ -163,7 +177,7 @@ fn accounted(
     state: &SensorState,
     id: &str,
     workspace: &Workspace,
-    since: &HashMap<String, Timestamp>,
+    since: &HashMap<BTreeMap<String, u64>, Timestamp>,
 ) -> bool {
     if state.by_hand && state.last_run.is_some() {
         // A run by hand has told of itself: that accounts for all news that was acquired by then.
@@ -174,7 +188,7 @@ fn accounted(
     let ClaimState::Done { run_id: Some(run_id) } = claim.state else { return false };
     let run = workspace.runs.iter().find(|(_, run)| run.run_id == run_id);
     let in_time = run.is_some_and(|(_, run)| {
-        run.state == RunState::Succeeded && run.started >= since.get(&claim.token).copied()
+        run.state == RunState::Succeeded && run.started >= since.get(&claim.rows).copied()
     });
     in_time && claim.rows.get(id).is_some_and(|count| *count >= state.news_done)
 }

@@ -149,16 +149,12 @@ impl TokenCache {
     }
 
     async fn land(&self, flight: Flight) -> Outcome {
-        let mut flight = flight;
-        loop {
-            if let Some(outcome) = flight.await {
-                return outcome;
-            }
-            // The runtime that it was on is gone.
-            let mut slot = self.inner.lock();
-            slot.flight = None;
-            flight = self.join(&mut slot);
+        if let Some(outcome) = flight.await {
+            return outcome;
         }
+        // Its runtime is gone, or it panicked: nobody else clears it away.
+        self.inner.lock().flight = None;
+        Err(Arc::new(GrantError::BrokenOff))
     }
 
     /// The fetch that is under way, or a new one.

@@ -140,6 +140,9 @@ pub enum GrantError {
         /// The endpoint named.
         url: String,
     },
+    /// The call ended without an outcome, as the program was ending. Asking again may help.
+    #[error("the call for an access token was broken off")]
+    BrokenOff,
     /// The workspace names its endpoints by account, and no account is configured.
     #[error("the workspace's OAuth endpoint needs an account: set `account_id` (DATABRICKS_ACCOUNT_ID)")]
     NoAccount,

@@ -10,7 +10,8 @@
 //!
 //! Where we differ from the SDKs: the host is always the ACON's `domain`, for one daemon serves many workspaces.
 //! Credentials are taken only from where the host is that workspace, or no host is named: a credential is never
-//! sent to another. A profile that nobody named is the one with the workspace's host, else the default one.
+//! sent to another. A profile that nobody named is the one with the workspace's host (of several the
+//! default one), else the default one if it has no host.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -146,11 +147,13 @@ fn unnamed<'a>(
     let is_ours =
         |attributes: &Attributes| attributes.get("host").is_some_and(|host| is_host_of(domain, host));
     let matching: Vec<_> = profiles.iter().filter(|(_, attributes)| is_ours(attributes)).collect();
-    match (matching.as_slice(), profiles.default()) {
-        ([one], _) => return Ok(Some(*one)),
-        ([], _) => {}
-        (several, default) => {
-            let preferred = several.iter().find(|(name, _)| Some(*name) == default);
+    match matching.as_slice() {
+        [one] => return Ok(Some(*one)),
+        [] => {}
+        several => {
+            // The SDKs would take the default one.
+            let default = profiles.default().unwrap_or(DEFAULT);
+            let preferred = several.iter().find(|(name, _)| *name == default);
             return preferred.copied().map(Some).ok_or_else(|| AuthError::SeveralProfiles {
                 file: file.to_owned(),
                 domain: domain.clone(),

@@ -162,3 +162,13 @@ fn a_token_without_an_end_is_taken() {
     assert_eq!(step(Some(&lease), None, now + 1000 * HOUR), Step::Take);
     assert!(!format!("{lease:?}").contains("\"t\""));
 }
+
+#[tokio::test]
+async fn a_fetch_that_panics_fails_its_callers_and_the_next_call_fetches_anew() {
+    let server = Server::new([]);
+    let cache = server.cache();
+    assert!(matches!(cache.get().await.as_deref(), Err(error) if matches!(**error, GrantError::BrokenOff)));
+    server.answers.lock().unwrap_or_else(PoisonError::into_inner).push_back(Ok(HOUR));
+    server.answers.clear_poison();
+    assert_eq!(token(&cache).await, "t2");
+}

@@ -94,6 +94,11 @@ client_secret = secret
     "[__settings__]\ndefault_profile = b\n[a]\nhost = dbc-1.cloud.databricks.com\ntoken = a\n[b]\nhost = dbc-1.cloud.databricks.com\ntoken = b",
     "pat b"
 )]
+#[case::default_breaks_a_tie(
+    "",
+    "[a]\nhost = dbc-1.cloud.databricks.com\ntoken = a\n[DEFAULT]\nhost = dbc-1.cloud.databricks.com\ntoken = d",
+    "pat d"
+)]
 #[case::no_inheritance(
     "DATABRICKS_CONFIG_PROFILE=x",
     "[DEFAULT]\nclient_secret = s\n[x]\nclient_id = i",
