@@ -150,3 +150,57 @@ fn at_once(runs: &[RunRecord]) -> Vec<(i64, String)> {
     }
     wrong
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn run(run_id: i64, token: Option<&str>, paths: &[&str]) -> RunRecord {
+        let files: Vec<_> = paths.iter().map(|path| json!({"path": path, "size": 7})).collect();
+        let rows = json!([{"sensor_source": "trigger_file", "sensor_id": "f", "files": files}]);
+        let news = json!({"format": "heartbeat.news/1", "rows": rows}).to_string();
+        let at = Timestamp::UNIX_EPOCH + Duration::from_secs(run_id.unsigned_abs());
+        RunRecord {
+            run_id,
+            job_id: 1,
+            phase: Phase::Done(RunResult::Success),
+            idempotency_token: token.map(str::to_owned),
+            parameters: token.map(|_| ("heartbeat_news".to_owned(), news)).into_iter().collect(),
+            overriding: serde_json::Map::new(),
+            created: at,
+            started: Some(at),
+            ended: Some(at),
+            deleted: false,
+            repairs: 0,
+        }
+    }
+
+    fn verdict(runs: &[RunRecord]) -> String {
+        let ledger = Ledger::default();
+        ledger.note("f", "1.txt");
+        ledger.note("f", "2.txt");
+        let sensors = [(1, ["f".to_owned()].into())].into();
+        compare(runs, &sensors, &ledger.all()).unwrap_or_else(|wrong| wrong.to_string())
+    }
+
+    #[test]
+    fn what_is_lost_doubled_or_made_up_is_told() {
+        let good = [run(1, Some("a"), &["1.txt"]), run(2, Some("b"), &["2.txt"])];
+        assert!(verdict(&good).ends_with("0 lost, 0 doubled"));
+        assert!(verdict(&good[..1]).starts_with("job 1 lost f 2.txt"));
+        let doubled = [good[0].clone(), run(2, Some("b"), &["1.txt", "2.txt"])];
+        assert!(verdict(&doubled).starts_with("job 1 doubled f 1.txt"));
+        let made_up = [good[0].clone(), run(2, Some("b"), &["2.txt", "3.txt"])];
+        assert!(verdict(&made_up).starts_with("job 1 was given f 3.txt"));
+        let skipped = RunRecord { phase: Phase::Done(RunResult::Skipped), ..good[1].clone() };
+        assert!(verdict(&[good[0].clone(), skipped]).starts_with("job 1 lost f 2.txt"));
+        let by_hand = [good[0].clone(), run(2, None, &[])];
+        assert!(verdict(&by_hand).starts_with("job 1 lost f 2.txt"));
+        let beside = RunRecord { ended: Some(Timestamp::MAX), ..good[0].clone() };
+        assert!(verdict(&[beside, good[1].clone()]).contains("two runs at a time"));
+    }
+}

@@ -33,7 +33,7 @@ pub(crate) struct Yard {
     pub(crate) workspace: StandInHandle,
     pub(crate) kafka: Client,
     pub(crate) bootstrap: String,
-    pub(crate) embedded: Option<BrokerHandle>,
+    _embedded: Option<BrokerHandle>,
     prefix: String,
 }
 
@@ -89,7 +89,7 @@ impl Yard {
             workspace,
             kafka: Client::connect(&bootstrap).await,
             bootstrap,
-            embedded,
+            _embedded: embedded,
             prefix: format!("hb-{}-", uuid::Uuid::new_v4().simple()),
         };
         yard.run(&["init", "--control-table", CONTROL, "--sensor-table", SENSOR]).await;
