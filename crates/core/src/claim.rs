@@ -100,7 +100,7 @@ pub fn claim(
                 continue;
             }
             let mut row = sensor_row(view, sensor);
-            let mut state = sensor.state.clone();
+            let mut state = SensorState::clone(&sensor.state);
             if !state.has_news() {
                 adopt_foreign_news(&mut state, claim.at);
                 row.status = Some(ACQUIRED_NEW_DATA.to_owned());
@@ -278,7 +278,7 @@ pub fn finish(
         if !written.insert(&sensor.row_id) {
             continue;
         }
-        let mut state = sensor.state.clone();
+        let mut state = SensorState::clone(&sensor.state);
         state.account(claim.rows.get(sensor.row_id.as_str()).copied().unwrap_or_default());
         let mut state = moved_on(&state, claim, done.clone());
         state.last_run = told.or(state.last_run);
@@ -294,7 +294,7 @@ pub fn finish(
             status_change_timestamp: Some(now),
             ..stored.clone()
         };
-        let mut state = orphan.state.clone();
+        let mut state = SensorState::clone(&orphan.state);
         state.account(
             stored.sensor_id.as_ref().and_then(|id| claim.rows.get(id)).copied().unwrap_or_default(),
         );
@@ -336,7 +336,7 @@ fn account_for_all(view: &View, job: &JobId, run_id: Option<i64>, now: Timestamp
         let acquired = stored.is_some_and(|row| row.status.as_deref() == Some(ACQUIRED_NEW_DATA));
         let fired = acquired || sensor.state.has_news() || sensor.is_new();
         // A run that tells itself is remembered also where it had nothing to account for.
-        let remembers = run_id.is_some() && sensor.state != SensorState::default();
+        let remembers = run_id.is_some() && *sensor.state != SensorState::default();
         let is_readable = !matches!(
             sensor.problem,
             Some(RowProblem::State(_) | RowProblem::SensorRowTwice(_) | RowProblem::Collision { .. })
@@ -344,7 +344,7 @@ fn account_for_all(view: &View, job: &JobId, run_id: Option<i64>, now: Timestamp
         if !(fired || remembers) || !is_readable || !written.insert(&sensor.row_id) {
             continue;
         }
-        let mut state = sensor.state.clone();
+        let mut state = SensorState::clone(&sensor.state);
         state.account(state.news);
         state.by_hand |= fired;
         state.last_run = run_id.or(state.last_run);

@@ -125,7 +125,10 @@ pub enum WaitReason {
         reason: String,
     },
     /// The call that starts it is on its way.
-    Starting,
+    Starting {
+        /// When it is asked for here, where the call is another process's.
+        asked_at: Option<Timestamp>,
+    },
     /// The last try did not succeed.
     NotBefore {
         /// When it is tried again.
@@ -141,13 +144,26 @@ pub enum WaitReason {
 pub fn decide(view: &View, selection: &Selection, holds: &Holds, now: Timestamp) -> Decision {
     let mut decision = Decision::default();
     for job in view.jobs.keys() {
-        match held(judge(view, job, selection, now), job, holds, now) {
-            Verdict::Start(start) => decision.starts.push(start),
-            Verdict::Adopt(adoption) => decision.adoptions.push(adoption),
-            Verdict::Wait(reason) => decision.waiting.push((job.clone(), reason)),
-        }
+        decision.add(job, held(judge(view, job, selection, now), job, holds, now));
     }
     decision
+}
+
+/// Decides over one job, as a single pass over every source would.
+pub fn decide_job(view: &View, job: &JobId, now: Timestamp) -> Decision {
+    let mut decision = Decision::default();
+    decision.add(job, judge(view, job, &Selection::All, now));
+    decision
+}
+
+impl Decision {
+    fn add(&mut self, job: &JobId, verdict: Verdict) {
+        match verdict {
+            Verdict::Start(start) => self.starts.push(start),
+            Verdict::Adopt(adoption) => self.adoptions.push(adoption),
+            Verdict::Wait(reason) => self.waiting.push((job.clone(), reason)),
+        }
+    }
 }
 
 enum Verdict {
@@ -162,7 +178,7 @@ fn held(verdict: Verdict, job: &JobId, holds: &Holds, now: Timestamp) -> Verdict
         return verdict;
     }
     if holds.calling.contains(job) {
-        return Verdict::Wait(WaitReason::Starting);
+        return Verdict::Wait(WaitReason::Starting { asked_at: None });
     }
     if let Some(at) = holds.not_before.get(job).filter(|at| now < **at) {
         return Verdict::Wait(WaitReason::NotBefore { at: *at });
@@ -171,7 +187,8 @@ fn held(verdict: Verdict, job: &JobId, holds: &Holds, now: Timestamp) -> Verdict
         Verdict::Adopt(Adoption { claim, .. })
             if now.duration_since(claim.at).abs() < holds.leave_young_claims =>
         {
-            Verdict::Wait(WaitReason::Starting)
+            let asked_at = claim.at.checked_add(holds.leave_young_claims).ok();
+            Verdict::Wait(WaitReason::Starting { asked_at })
         }
         _ => verdict,
     }
@@ -292,7 +309,7 @@ fn born(rows: &[&Sensor], covered: &BTreeMap<String, u64>, now: Timestamp) -> BT
     rows.iter()
         .filter(|row| covered.contains_key(row.row_id.as_str()))
         .filter_map(|row| {
-            let fresh = (row.state == SensorState::default()).then_some(now);
+            let fresh = (*row.state == SensorState::default()).then_some(now);
             Some((row.row_id.as_str().to_owned(), row.state.born.or(fresh)?))
         })
         .collect()
@@ -337,7 +354,7 @@ impl WaitReason {
             Self::AnchorElsewhere { .. } => "anchor_elsewhere",
             Self::Running { .. } => "running",
             Self::RunFailed { .. } => "run_failed",
-            Self::Starting => "starting",
+            Self::Starting { .. } => "starting",
             Self::NotBefore { .. } => "not_before",
             Self::RunningElsewhere => "running_elsewhere",
             Self::RowProblems(_) => "row_problems",
@@ -371,7 +388,7 @@ impl fmt::Display for WaitReason {
                 "rests: run {run_id} did not succeed ({reason}); it goes on after a run that does, or `heartbeat \
                  retrigger`"
             ),
-            Self::Starting => f.write_str("the call that starts it is on its way"),
+            Self::Starting { .. } => f.write_str("the call that starts it is on its way"),
             Self::NotBefore { at } => {
                 write!(f, "its last start did not lead to a run; the next is made at {at:.0}")
             }

@@ -1,5 +1,6 @@
 //! The journal: what happened, for people. Derived; no decision reads it.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::future::Future;
 
@@ -128,6 +129,54 @@ impl Filter {
     }
 }
 
+/// A row that cannot be looked at, as far as the journal tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failing {
+    /// When it began to fail.
+    pub since: Timestamp,
+    /// Why, as told last.
+    pub why: String,
+    source: Option<String>,
+}
+
+/// `sensor_id` and `trigger_job_id` of a row.
+pub type RowKey = (String, String);
+
+/// The rows that failed when they were looked at last; `entries` are the oldest first. A daemon that begins looks at
+/// all rows of its sources at once and tells anew which fail, so what was told of them before no longer counts.
+pub fn failing<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> BTreeMap<RowKey, Failing> {
+    let mut failing: BTreeMap<RowKey, Failing> = BTreeMap::new();
+    for entry in entries {
+        if entry.event == Event::Daemon.as_str() {
+            let sources = began_with(entry);
+            failing.retain(|_, row| row.source.as_ref().is_none_or(|source| !sources.contains(source)));
+            continue;
+        }
+        let (Some(sensor_id), Some(job)) = (&entry.sensor_id, &entry.trigger_job_id) else { continue };
+        let key = (sensor_id.clone(), job.clone());
+        if entry.event == Event::CheckFailed.as_str() {
+            let since = failing.get(&key).map_or(entry.at, |row| row.since);
+            let source = entry.sensor_source.clone();
+            failing.insert(key, Failing { since, why: entry.message.clone(), source });
+        } else if [Event::CheckRecovered.as_str(), Event::Detected.as_str()].contains(&entry.event.as_str()) {
+            failing.remove(&key);
+        }
+    }
+    failing
+}
+
+/// The detail of the entry of a daemon that begins to look at rows of these sources.
+pub fn began_detail<'s>(sources: impl IntoIterator<Item = &'s str>) -> String {
+    let sources: Vec<&str> = sources.into_iter().collect();
+    serde_json::json!({ "sources": sources }).to_string()
+}
+
+fn began_with(entry: &Entry) -> Vec<String> {
+    let detail = entry.detail.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    let sources = detail.and_then(|mut detail: serde_json::Value| Some(detail.get_mut("sources")?.take()));
+    sources.and_then(|sources| serde_json::from_value(sources).ok()).unwrap_or_default()
+}
+
 /// An append-only store of entries.
 pub trait Journal: Send + Sync {
     /// Errors of the store.
@@ -142,4 +191,52 @@ pub trait Journal: Send + Sync {
         filter: &Filter,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Entry>, Self::Error>> + Send;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(second: i64, event: Event, sensor_id: Option<&str>, message: &str) -> Entry {
+        Entry {
+            at: Timestamp::from_second(second).unwrap(),
+            event: event.as_str().into(),
+            sensor_source: sensor_id.map(|_| "kafka".into()),
+            sensor_id: sensor_id.map(str::to_owned),
+            trigger_job_id: sensor_id.map(|_| "7".into()),
+            run_id: None,
+            writer: "test".into(),
+            message: message.into(),
+            detail: None,
+        }
+    }
+
+    #[test]
+    fn a_row_fails_since_its_first_failure_until_it_was_looked_at() {
+        let told = [
+            entry(1, Event::CheckFailed, Some("p: a"), "no answer"),
+            entry(1, Event::CheckFailed, Some("p: b"), "no answer"),
+            entry(1, Event::CheckFailed, Some("p: c"), "no answer"),
+            entry(2, Event::CheckFailed, Some("p: a"), "no topic"),
+            entry(3, Event::CheckRecovered, Some("p: b"), "answers again"),
+            entry(3, Event::Detected, Some("p: c"), "news"),
+        ];
+        let failing = failing(&told);
+        let row = &failing[&("p: a".to_owned(), "7".to_owned())];
+        assert_eq!((row.since.as_second(), row.why.as_str(), failing.len()), (1, "no topic", 1));
+    }
+
+    #[test]
+    fn a_daemon_that_begins_tells_anew_what_fails_of_its_sources() {
+        let begins = |source| {
+            let detail = Some(began_detail([source]));
+            Entry { detail, ..entry(2, Event::Daemon, None, "watches") }
+        };
+        let failed = entry(1, Event::CheckFailed, Some("p: a"), "no answer");
+        let ends = entry(2, Event::Daemon, None, "watches no longer");
+        assert_eq!(failing([&failed, &begins("trigger_file"), &ends]).len(), 1);
+        assert_eq!(failing([&failed, &begins("kafka")]).len(), 0);
+        let again = entry(3, Event::CheckFailed, Some("p: a"), "no answer");
+        assert_eq!(failing([&failed, &begins("kafka"), &again]).len(), 1);
+    }
 }

@@ -3,7 +3,7 @@
 //! [`View::new`] joins one snapshot of the control table with one of the sensor table. A row that makes no
 //! sense is a [`RowProblem`] of that row; it never touches the others.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -63,7 +63,7 @@ pub struct Sensor {
     /// When the status last changed, for the anchor rule.
     pub status_changed: Option<Timestamp>,
     /// What the sensor row remembers; default when there is none of ours.
-    pub state: SensorState,
+    pub state: Arc<SensorState>,
     /// True when the sensor row is through with all news and the control row still says there is some: D2 was
     /// not reached. A row that others have fired since says ACQUIRED_NEW_DATA and does not lag.
     pub lags: bool,
@@ -160,7 +160,12 @@ pub struct View {
     /// Hard rows that have a job and make no sense otherwise, with their status: they still count by it.
     pub unusable_hard: HashMap<JobId, Vec<(String, Status)>>,
     orphans_of: BTreeMap<JobId, Vec<usize>>,
+    /// The state of each sensor row, as it stands there.
+    states: Vec<Read>,
 }
+
+/// What a sensor row holds.
+type Read = Result<Option<Arc<SensorState>>, BadState>;
 
 /// A sensor row without a control row. A run that it claimed goes on all the same.
 #[derive(Debug, Clone, PartialEq)]
@@ -170,13 +175,54 @@ pub struct Orphan {
     /// The job, which is the last part of the row's id.
     pub job: JobId,
     /// What the sensor row remembers.
-    pub state: SensorState,
+    pub state: Arc<SensorState>,
 }
 
 impl View {
     /// Joins the tables.
     pub fn new(control: impl Into<Arc<Vec<ControlRow>>>, sensor: impl Into<Arc<Vec<SensorRow>>>) -> Self {
-        let (control, sensor) = (control.into(), sensor.into());
+        let sensor = sensor.into();
+        let states = sensor.iter().map(read_state).collect();
+        Self::joined(control.into(), sensor, states)
+    }
+
+    /// Joins newer versions of the tables: states that have not changed are not read again.
+    #[must_use]
+    pub fn renewed(
+        &self,
+        control: impl Into<Arc<Vec<ControlRow>>>,
+        sensor: impl Into<Arc<Vec<SensorRow>>>,
+    ) -> Self {
+        let sensor = sensor.into();
+        if Arc::ptr_eq(&sensor, &self.sensor) {
+            return Self::joined(control.into(), sensor, self.states.clone());
+        }
+        let remembered = |new: &SensorRow, index: usize| {
+            let old = self.sensor.get(index)?;
+            let same = old.upstream_value == new.upstream_value && old.upstream_key == new.upstream_key;
+            same.then(|| self.states[index].clone())
+        };
+        // A commit moves rows about within the table; most stay in their order.
+        let mut places: Option<HashMap<&str, usize>> = None;
+        let mut shift = 0;
+        let states = sensor.iter().enumerate().map(|(index, row)| {
+            let near = index.saturating_add(shift);
+            if self.sensor.get(near).is_some_and(|old| old.sensor_id == row.sensor_id) {
+                return remembered(row, near).unwrap_or_else(|| read_state(row));
+            }
+            let places = places.get_or_insert_with(|| {
+                let ids = self.sensor.iter().enumerate();
+                ids.filter_map(|(index, row)| Some((row.sensor_id.as_deref()?, index))).collect()
+            });
+            let place = row.sensor_id.as_deref().and_then(|id| places.get(id)).copied();
+            shift = place.and_then(|place| place.checked_sub(index)).unwrap_or(0);
+            place.and_then(|place| remembered(row, place)).unwrap_or_else(|| read_state(row))
+        });
+        let states = states.collect();
+        Self::joined(control.into(), sensor, states)
+    }
+
+    fn joined(control: Arc<Vec<ControlRow>>, sensor: Arc<Vec<SensorRow>>, states: Vec<Read>) -> Self {
         let mut view = Self {
             control: Arc::clone(&control),
             sensor: Arc::clone(&sensor),
@@ -187,19 +233,20 @@ impl View {
             orphans: Vec::new(),
             unusable_hard: HashMap::new(),
             orphans_of: BTreeMap::new(),
+            states,
         };
         let stored = index_sensor_rows(&sensor);
         for (index, row) in control.iter().enumerate() {
             match read_row(index, row) {
                 Ok(mut read) => {
-                    attach_state(&mut read, &sensor, &stored);
+                    attach_state(&mut read, &view.states, &stored);
                     view.sensors.push(read);
                 }
                 Err(problem) => view.put_aside(index, row, problem),
             }
         }
         view.find_collisions();
-        view.orphans = orphans(&view.sensors, &sensor, &stored);
+        view.orphans = orphans(&view.sensors, &view.states, &stored);
         for (index, orphan) in view.orphans.iter().enumerate() {
             view.orphans_of.entry(orphan.job.clone()).or_default().push(index);
         }
@@ -222,7 +269,7 @@ impl View {
 
     /// What the sensor rows of a job remember, deleted ones too.
     pub fn states_of_job<'v>(&'v self, job: &JobId) -> impl Iterator<Item = &'v SensorState> + use<'v> {
-        self.of_job(job).map(|sensor| &sensor.state).chain(self.orphans_of(job).map(|orphan| &orphan.state))
+        self.of_job(job).map(|sensor| &*sensor.state).chain(self.orphans_of(job).map(|orphan| &*orphan.state))
     }
 
     /// The deleted rows of a job.
@@ -233,6 +280,12 @@ impl View {
     /// Jobs that have deleted rows only.
     pub fn orphan_jobs(&self) -> impl Iterator<Item = &JobId> {
         self.orphans_of.keys().filter(|job| !self.jobs.contains_key(job))
+    }
+
+    /// Names of the files beside the sensor table that its rows refer to.
+    pub fn digests(&self) -> BTreeSet<String> {
+        let states = self.states.iter().filter_map(|read| read.as_ref().ok()?.as_deref());
+        states.flat_map(SensorState::digests).map(str::to_owned).collect()
     }
 
     /// The control row of a sensor.
@@ -264,8 +317,9 @@ impl View {
             let by_hand = read.state.has_news() && self.open_claim(&read.job).is_none();
             let read = &mut self.sensors[index];
             if by_hand {
-                read.state.account(read.state.news);
-                read.state.by_hand = true;
+                let state = Arc::make_mut(&mut read.state);
+                state.account(state.news);
+                state.by_hand = true;
             }
             let through = !read.state.has_news() && read.state.was_completed();
             let unmarked = matches!(read.status, Status::NewEvent | Status::InProgress);
@@ -422,36 +476,38 @@ fn read_row(index: usize, row: &ControlRow) -> Result<Sensor, RowProblem> {
         unpaused: row.job_state.as_deref() == Some("UNPAUSED"),
         status: Status::of(row.status.as_deref()),
         status_changed: row.status_change_timestamp,
-        state: SensorState::default(),
+        state: Arc::default(),
         lags: false,
         problem,
     })
 }
 
-fn attach_state(read: &mut Sensor, rows: &[SensorRow], stored: &HashMap<&str, Option<usize>>) {
+fn read_state(row: &SensorRow) -> Read {
+    SensorState::of_row(row).map(|state| state.map(Arc::new))
+}
+
+fn attach_state(read: &mut Sensor, states: &[Read], stored: &HashMap<&str, Option<usize>>) {
     match stored.get(read.row_id.as_str()) {
         None => {}
         Some(None) => read.problem = Some(RowProblem::SensorRowTwice(read.row_id.clone())),
         Some(Some(index)) => {
             read.sensor = Some(*index);
-            match SensorState::of_row(&rows[*index]) {
-                Ok(state) => {
-                    read.state = state.unwrap_or_default();
-                }
-                Err(bad) => read.problem = Some(RowProblem::State(bad)),
+            match &states[*index] {
+                Ok(state) => read.state = state.clone().unwrap_or_default(),
+                Err(bad) => read.problem = Some(RowProblem::State(bad.clone())),
             }
         }
     }
 }
 
-fn orphans(sensors: &[Sensor], rows: &[SensorRow], stored: &HashMap<&str, Option<usize>>) -> Vec<Orphan> {
+fn orphans(sensors: &[Sensor], states: &[Read], stored: &HashMap<&str, Option<usize>>) -> Vec<Orphan> {
     let known: HashSet<&str> = sensors.iter().map(|sensor| sensor.row_id.as_str()).collect();
     let mut orphans: Vec<Orphan> = stored
         .iter()
         .filter(|(id, _)| !known.contains(*id))
         .filter_map(|(id, index)| {
             let (_, job) = id.rsplit_once('_')?;
-            let state = SensorState::of_row(&rows[(*index)?]).ok()??;
+            let state = states[(*index)?].as_ref().ok()?.clone()?;
             let counts = state.claim.is_some() || state.last_run.is_some() || state.has_news();
             counts.then_some(Orphan { sensor: (*index)?, job: JobId::parse(job).ok()?, state })
         })
@@ -528,6 +584,33 @@ mod tests {
         assert_eq!(problems[1], RowProblem::SourceNotServed(SourceKind::SapB4));
         assert_eq!(problems[2], RowProblem::NoProduct("t".into()));
         assert_eq!(problems[3], RowProblem::BadFolder("../x".into()));
+    }
+
+    #[test]
+    fn view_that_is_renewed_is_the_one_that_is_made_anew() {
+        let state = |id: &str, news: u64| {
+            let mut row = SensorRow { sensor_id: Some(format!("{id}_7")), ..SensorRow::default() };
+            SensorState { news, ..SensorState::default() }.store(&mut row);
+            row
+        };
+        let control: Vec<ControlRow> = ["a", "b", "c", "d"].map(|id| row("trigger_file", id, "7")).to_vec();
+        let damaged = SensorRow { upstream_value: Some("{".into()), ..state("c", 1) };
+        let versions = [
+            vec![],
+            vec![state("a", 1), state("b", 2)],
+            vec![state("b", 2), state("a", 1), state("c", 3), state("gone", 1)],
+            vec![state("gone", 1), state("c", 3), state("a", 2)],
+            vec![state("a", 2), damaged, state("a", 5), state("b", 9)],
+        ];
+        for old in &versions {
+            let old = View::new(control.clone(), old.clone());
+            for new in &versions {
+                let (renewed, anew) =
+                    (old.renewed(control.clone(), new.clone()), View::new(control.clone(), new.clone()));
+                assert_eq!((renewed.sensors, renewed.orphans), (anew.sensors, anew.orphans));
+                assert_eq!(renewed.states, anew.states);
+            }
+        }
     }
 
     #[test]

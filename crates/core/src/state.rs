@@ -223,6 +223,23 @@ impl SensorState {
         row.upstream_value = serde_json::to_string(self).ok();
     }
 
+    /// Names of the files beside the table that the state refers to.
+    pub fn digests(&self) -> impl Iterator<Item = &str> {
+        let accounted = match &self.accounted {
+            Some(Accounted::UpTo(position)) => Some(position),
+            Some(Accounted::Nothing) | None => None,
+        };
+        let positions = self.acquired.iter().chain(accounted).filter_map(|stored| match stored {
+            StoredPosition::Sha256(digest) => Some(digest.as_str()),
+            StoredPosition::Kafka(_) | StoredPosition::Files(_) => None,
+        });
+        let manifest = self.manifest.iter().filter_map(|stored| match stored {
+            StoredManifest::Sha256(digest) => Some(digest.as_str()),
+            StoredManifest::Offsets(_) | StoredManifest::Files(_) => None,
+        });
+        positions.chain(manifest)
+    }
+
     /// True when there is news that no run has accounted for.
     pub fn has_news(&self) -> bool {
         self.news > self.news_done
@@ -387,6 +404,19 @@ mod tests {
         ];
         assert_eq!(states, expected);
         assert_eq!(serde_json::to_string(&expected).unwrap(), golden.trim_end());
+    }
+
+    #[test]
+    fn files_beside_the_table_are_named_by_every_field_that_may_hold_one() {
+        let sha = |name: &str| StoredPosition::Sha256(name.into());
+        let state = SensorState {
+            acquired: Some(sha("a")),
+            accounted: Some(Accounted::UpTo(sha("b"))),
+            manifest: Some(StoredManifest::Sha256("c".into())),
+            ..SensorState::default()
+        };
+        assert_eq!(state.digests().collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert_eq!(claimed_state().digests().count(), 0);
     }
 
     #[test]

@@ -255,7 +255,7 @@ impl Memory {
         if meta.location.as_ref().starts_with("_change_data/") {
             // It was written just before its entry, which has been cleaned when none is as old.
             let cleaned =
-                has_extension(name, "parquet") && written.saturating_add(cuts.min_age) < oldest_entry;
+                has_extension(name, "parquet") && written.saturating_add(cuts.in_flight) < oldest_entry;
             return cleaned.then_some(Garbage { size: meta.size, since: written, orphan: true });
         }
         let hidden = meta.location.parts().any(|part| part.as_ref().starts_with(['_', '.']));

@@ -11,6 +11,9 @@ use jiff::Timestamp;
 
 use crate::log_dir::LogFile;
 
+/// Milliseconds that a commit is given at least between a file and its entry: an hour.
+const IN_FLIGHT: i64 = 3_600_000;
+
 /// How long a table keeps what it no longer needs.
 ///
 /// The table's own properties `delta.logRetentionDuration` and `delta.deletedFileRetentionDuration` take the
@@ -56,8 +59,8 @@ pub(crate) struct Cuts {
     files_expired: i64,
     /// Data files that are garbage since after this stay.
     pub(crate) files_young: i64,
-    /// Milliseconds that a commit may be under way.
-    pub(crate) min_age: i64,
+    /// Milliseconds that a commit may be under way between a file and its entry.
+    pub(crate) in_flight: i64,
     /// Whether the log may be cleaned at all.
     clean_log: bool,
     max_bytes: u64,
@@ -83,7 +86,7 @@ impl Cuts {
             log_young,
             files_expired: before(age("delta.deletedFileRetentionDuration")).min(files_young),
             files_young,
-            min_age: now.as_millisecond() - files_young,
+            in_flight: (now.as_millisecond() - files_young).max(IN_FLIGHT),
             clean_log: !protected && !is("delta.enableExpiredLogCleanup", "false"),
             max_bytes: keep.max_bytes,
             max_entries: keep.max_entries,

@@ -20,6 +20,8 @@ pub use self::labels::{
     ApiCall, ApiResult, CheckResult, JournalResult, RunEnd, RunPhase, SourceLabel, StartResult, TableLabel,
     TableRole,
 };
+use crate::jobs::{Answered, Observer};
+
 pub use self::names::{METRICS, MetricDoc, MetricKind};
 use self::series::{Ages, Counters, Gauges, Histograms, Series};
 
@@ -234,6 +236,30 @@ impl Metrics {
         self.journal_entries.with(&[result.as_str()]).inc_by(entries as u64);
     }
 
+    /// A pair of tables is watched: the series whose labels are words begin at 0.
+    pub fn tables_added(&self, tables: &[TableLabel]) {
+        for table in tables {
+            for counters in [&self.commits, &self.commit_conflicts, &self.deleted_files, &self.deleted_bytes]
+            {
+                counters.with(&table.values());
+            }
+            if table.role() == TableRole::Control {
+                for it in StartResult::ALL {
+                    self.starts.with(&[table.name(), it.as_str()]);
+                }
+                for it in RunPhase::ALL {
+                    self.runs.with(&[table.name(), it.as_str()]);
+                }
+                for it in RunEnd::ALL {
+                    self.completions.with(&[table.name(), it.as_str()]);
+                }
+            }
+        }
+        for result in [JournalResult::Written, JournalResult::Dropped] {
+            self.journal_entries.with(&[result.as_str()]);
+        }
+    }
+
     /// One call of the Jobs API, each try by itself.
     pub fn jobs_api_called(&self, call: ApiCall, result: ApiResult) {
         self.jobs_api_calls.with(&[call.as_str(), result.as_str()]).inc();
@@ -241,6 +267,24 @@ impl Metrics {
 
     fn last_good(&self) -> MutexGuard<'_, BTreeMap<SourceLabel, Instant>> {
         self.last_good.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observer for Metrics {
+    fn called(&self, call: &'static str, answered: Answered) {
+        let call = match call {
+            "run-now" => ApiCall::RunNow,
+            "runs/get" => ApiCall::GetRun,
+            "runs/list" => ApiCall::ListRuns,
+            _ => return,
+        };
+        let result = match answered {
+            Answered::Ok => ApiResult::Ok,
+            Answered::Refused => ApiResult::Refused,
+            Answered::Throttled => ApiResult::Throttled,
+            Answered::No => ApiResult::NoAnswer,
+        };
+        self.jobs_api_called(call, result);
     }
 }
 

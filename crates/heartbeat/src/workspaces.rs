@@ -1,7 +1,7 @@
 //! The workspaces that the ACONs name, as the engine's port to the Jobs API.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::{StreamExt as _, stream};
 use heartbeat_core::claim::StartOutcome;
@@ -13,13 +13,14 @@ use jiff::Timestamp;
 
 use crate::error_chain::chain;
 use crate::jobs::{
-    self, ApiError, ClientError, Credentials, JobsClient, RunFilter, RunId, RunNow, RunOutcome, RunPhase,
-    Settings, StartError,
+    self, ApiError, ClientError, Credentials, JobsClient, Observer, RunFilter, RunId, RunNow, RunOutcome,
+    RunPhase, Settings, StartError,
 };
 
 /// A client per workspace.
 #[derive(Debug, Default)]
 pub struct Workspaces {
+    settings: Settings,
     clients: BTreeMap<Domain, (JobsClient, Credentials)>,
     unusable: BTreeMap<Domain, String>,
     /// Pages of the last sweep over all active runs.
@@ -27,6 +28,11 @@ pub struct Workspaces {
 }
 
 impl Workspaces {
+    /// Workspaces whose calls an observer is told of.
+    pub fn observed(observer: Arc<dyn Observer>) -> Self {
+        Self { settings: Settings { observer: Some(observer), ..Settings::default() }, ..Self::default() }
+    }
+
     /// Adds a workspace. The first credentials given for it are used; others are a warning.
     pub fn add(&mut self, domain: &Domain, credentials: Credentials) -> Result<(), ClientError> {
         match self.clients.get(domain) {
@@ -38,7 +44,7 @@ impl Workspaces {
                 "several acons give the workspace different credentials, the first are used"
             ),
             None => {
-                let client = JobsClient::new(domain, &credentials, Settings::default())?;
+                let client = JobsClient::new(domain, &credentials, self.settings.clone())?;
                 tracing::debug!(%domain, method = credentials.method.name(), origin = %credentials.origin, "workspace");
                 self.clients.insert(domain.clone(), (client, credentials));
             }

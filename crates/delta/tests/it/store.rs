@@ -205,12 +205,12 @@ async fn a_one_row_commit_to_fifty_thousand_rows_is_small() {
         let written: u64 =
             table.files().iter().filter(|file| !before.contains(file)).map(|(_, size)| size).sum();
         println!("one-row commit {round}: {written} bytes");
-        assert!(written <= 200_000, "{written} bytes");
+        assert!(written <= 40_000, "{written} bytes");
     }
     let before = table.files();
     commit(&table.table, snapshot, insert(vec![sensor("new", 0)])).await;
     let written: u64 = table.files().iter().filter(|file| !before.contains(file)).map(|(_, size)| size).sum();
-    assert!(written <= 200_000, "{written} bytes");
+    assert!(written <= 40_000, "{written} bytes");
     assert_eq!(table.anew().load().await.unwrap().rows.len(), 50_001);
 }
 

@@ -99,6 +99,31 @@ pub(crate) enum Command {
         --sensor-table my_database.lakehouse_engine_sensors"
     )]
     Status(Status),
+    /// One job: what it waits for and since when, its start, what happens next and what to do.
+    #[command(
+        after_help = "Example:\n  heartbeat why 101 --control-table my_database.heartbeat_sensor \\\n    \
+        --sensor-table my_database.lakehouse_engine_sensors"
+    )]
+    Why(Why),
+    /// What happened, from the journal, oldest first.
+    #[command(
+        after_help = "Examples:\n  heartbeat history --control-table my_database.heartbeat_sensor --since 2h\n  \
+        heartbeat history --control-table my_database.heartbeat_sensor --job-id 101 --since 2026-01-02T03:04:05Z"
+    )]
+    History(History),
+    /// Pauses rows: they are not looked at and start nothing.
+    #[command(after_help = PAUSE_HELP)]
+    Pause(Steer),
+    /// Lets paused rows go on; what came meanwhile is found by the next look.
+    #[command(after_help = RESUME_HELP)]
+    Resume(Steer),
+    /// Sets a job to start again after a run that did not succeed; the next trigger or the daemon starts it.
+    #[command(
+        after_help = "The news of the run that did not succeed is claimed again, with the next attempt.\n\nExample:\n  \
+        heartbeat retrigger 101 --control-table my_database.heartbeat_sensor \\\n    \
+        --sensor-table my_database.lakehouse_engine_sensors"
+    )]
+    Retrigger(Retrigger),
     /// Every mistake in ACONs at once, each with its key path.
     #[command(after_help = "Examples:\n  heartbeat validate --acon kafka.yaml trigger_files.json\n  \
         heartbeat validate --acon kafka.yaml --connect")]
@@ -121,6 +146,14 @@ pub(crate) enum Command {
         shell: clap_complete::Shell,
     },
 }
+
+const PAUSE_HELP: &str = "With both options: the row of that sensor and job. A hard row that is paused still counts \
+by its status.\nThe next feed sets `job_state` to what the CSV says; to pause for longer, change the CSV.\n\nExamples:\n  \
+heartbeat pause --control-table my_database.heartbeat_sensor --job-id 101\n  \
+heartbeat pause --control-table my_database.heartbeat_sensor --sensor-id \"my_product: my.topic\"";
+
+const RESUME_HELP: &str = "With both options: the row of that sensor and job.\nThe next feed sets `job_state` to what \
+the CSV says.\n\nExample:\n  heartbeat resume --control-table my_database.heartbeat_sensor --job-id 101";
 
 /// What stands below the options of `jobs-api`.
 const JOBS_API_HELP: &str = r#"Example:
@@ -286,6 +319,71 @@ pub(crate) struct Status {
     /// Sensor table, for run ids and claims in the reasons.
     #[arg(long, value_name = "S")]
     pub(crate) sensor_table: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Why {
+    /// The job's id.
+    #[arg(value_name = "JOB")]
+    pub(crate) job: String,
+    #[command(flatten)]
+    pub(crate) tables: Tables,
+    /// Entries of the journal that are shown at most.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct History {
+    /// Control table, whose journal lies beside it: `db.table`, a path or a file:// URL.
+    #[arg(long, value_name = "T")]
+    pub(crate) control_table: String,
+    /// Of this job only.
+    #[arg(long, value_name = "J")]
+    pub(crate) job_id: Option<String>,
+    /// Of this sensor_id only.
+    #[arg(long, value_name = "ID")]
+    pub(crate) sensor_id: Option<String>,
+    /// Not older than this: a length of time such as `2h` or `7d`, or a time such as 2026-01-02T03:04:05Z.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// The newest entries, so many at most.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Steer {
+    /// Control table: `db.table`, a path or a file:// URL.
+    #[arg(long, value_name = "T")]
+    pub(crate) control_table: String,
+    #[command(flatten)]
+    pub(crate) which: Which,
+}
+
+/// Rows of the control table.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct Which {
+    /// Rows of this job.
+    #[arg(long, value_name = "J")]
+    pub(crate) job_id: Option<String>,
+    /// Rows of this sensor_id.
+    #[arg(long, value_name = "ID")]
+    pub(crate) sensor_id: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Retrigger {
+    /// The job's id.
+    #[arg(value_name = "JOB")]
+    pub(crate) job: String,
+    #[command(flatten)]
+    pub(crate) tables: Tables,
+    /// Also while its run goes on as far as is known, or when nobody knows whether there is one: the job may then run
+    /// twice for the same news.
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, Subcommand)]

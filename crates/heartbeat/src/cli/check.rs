@@ -8,8 +8,7 @@ use heartbeat_core::detect::Mode;
 use heartbeat_core::position::Manifest;
 use serde_json::{Value, json};
 
-use super::acons::Group;
-use super::{Outcome, Session, acons, args, output};
+use super::{DeltaEngine, Outcome, Session, acons, args, journal, output};
 use crate::engine::{CheckReport, Looked, SystemClock};
 use crate::error_chain::chain;
 use crate::sources;
@@ -20,10 +19,12 @@ pub(super) async fn run(session: &Session, args: &args::Check) -> Result<Outcome
     let mut report = CheckReport::default();
     let mut good = true;
     for group in acons::by_tables(session, loaded)? {
+        let engine = Session::engine(&group.control, &group.sensor, "heartbeat check")?;
+        let mut looked = Vec::new();
         for acon in &group.acons {
-            match look(session, &group, acon, mode, args).await {
+            match look(session, &engine, acon, mode, args).await {
                 Ok(pass) => {
-                    report.looked_at.extend(pass.looked_at);
+                    looked.push((acon.source.kind(), pass.looked_at));
                     report.warnings.extend(pass.warnings);
                 }
                 Err(error) => {
@@ -32,6 +33,9 @@ pub(super) async fn run(session: &Session, args: &args::Check) -> Result<Outcome
                 }
             }
         }
+        journal::note_failures(session, engine.scribe(), &group.control, &looked).await;
+        journal::write(session, engine.scribe(), &group.control).await;
+        report.looked_at.extend(looked.into_iter().flat_map(|(_, rows)| rows));
     }
     for warning in &report.warnings {
         session.printer.note(&format!("warning: {warning}"));
@@ -42,12 +46,11 @@ pub(super) async fn run(session: &Session, args: &args::Check) -> Result<Outcome
 
 async fn look(
     session: &Session,
-    group: &Group,
+    engine: &DeltaEngine,
     acon: &Acon,
     mode: Mode,
     args: &args::Check,
 ) -> Result<CheckReport> {
-    let engine = Session::engine(&group.control, &group.sensor)?;
     let kind = acon.source.kind();
     let progress = session.progress(format!("looking at {kind}"));
     let source = sources::build(&acon.source);

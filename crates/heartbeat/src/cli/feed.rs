@@ -2,14 +2,19 @@
 
 use anyhow::{Context, Result, bail};
 use heartbeat_core::feed::{ColumnChange, Diff, Feed, FeedError, Key, plan, read};
+use heartbeat_core::ids::JobId;
+use heartbeat_core::journal::Event;
 use heartbeat_core::row::ControlRow;
 use heartbeat_core::table::{Commit, Table};
 use heartbeat_delta::DeltaTable;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Outcome, Session, args, table_url};
+use super::{Outcome, Session, args, journal, table_url};
+use crate::engine::{Clock as _, SystemClock};
 use crate::fail_point;
 use crate::paths::local_path;
+use crate::scribe::{About, Scribe};
 
 pub(super) async fn run(session: &Session, args: &args::Feed) -> Result<Outcome> {
     let feed = load(session, &args.csv)?;
@@ -19,8 +24,14 @@ pub(super) async fn run(session: &Session, args: &args::Feed) -> Result<Outcome>
             args.csv
         );
     }
-    let table = DeltaTable::<ControlRow>::new(&table_url(&session.locate(&args.control_table)?)?)?;
+    let location = session.locate(&args.control_table)?;
+    let table = DeltaTable::<ControlRow>::new(&table_url(&location)?)?;
     let diff = apply(session, &table, &feed, args.dry_run).await?;
+    if !args.dry_run {
+        let scribe = Scribe::new("heartbeat feed");
+        note(&scribe, &diff, &args.csv, SystemClock.now());
+        journal::write(session, &scribe, &location).await;
+    }
     session.printer.data(&document(&diff, &feed, args.dry_run), || text(&diff, args.dry_run))?;
     Ok(Outcome::Good)
 }
@@ -73,6 +84,41 @@ async fn apply(
     }
 }
 
+/// Rows of one feed that the journal names; the summary counts all of them.
+const MOST_NOTED: usize = 1_000;
+
+/// Notes a feed that has changed something, and its rows.
+fn note(scribe: &Scribe, diff: &Diff, csv: &str, at: Timestamp) {
+    let (inserted, updated, deleted) = (diff.inserted.len(), diff.updated.len(), diff.deleted.len());
+    if inserted + updated + deleted == 0 {
+        return;
+    }
+    let counts = json!({"csv": csv, "inserted": inserted, "updated": updated, "deleted": deleted});
+    let summary = format!("fed from {csv}: {inserted} inserted, {updated} updated, {deleted} deleted");
+    scribe.note(at, Event::Fed, About::default(), summary, Some(counts.to_string()));
+    let plain = |keys: &'_ [Key], what: &'static str| -> Vec<(Key, String)> {
+        keys.iter().map(|key| (key.clone(), what.to_owned())).collect()
+    };
+    let updates = diff.updated.iter().map(|(key, changes)| (key.clone(), described(changes)));
+    let rows = plain(&diff.deleted, "deleted").into_iter().chain(plain(&diff.inserted, "inserted"));
+    for ((sensor_id, job), what) in rows.chain(updates).take(MOST_NOTED) {
+        let job = JobId::parse(&job).ok();
+        let about = About { sensor_id: Some(&sensor_id), job: job.as_ref(), ..About::default() };
+        scribe.note(at, Event::Fed, about, what, None);
+    }
+}
+
+/// What changes in a row, in one line.
+fn described(changes: &[ColumnChange]) -> String {
+    let shown =
+        |value: &Option<String>| value.as_deref().map_or("null".to_owned(), |text| format!("`{text}`"));
+    let changes: Vec<String> = changes
+        .iter()
+        .map(|change| format!("{} {} -> {}", change.column, shown(&change.from), shown(&change.to)))
+        .collect();
+    changes.join(", ")
+}
+
 fn document(diff: &Diff, feed: &Feed, dry_run: bool) -> Value {
     let key = |(sensor_id, job): &Key| json!({"sensor_id": sensor_id, "trigger_job_id": job});
     let change =
@@ -98,13 +144,7 @@ fn text(diff: &Diff, dry_run: bool) -> String {
         line('+', key, "");
     }
     for (key, changes) in &diff.updated {
-        let shown =
-            |value: &Option<String>| value.as_deref().map_or("null".to_owned(), |text| format!("`{text}`"));
-        let changes: Vec<String> = changes
-            .iter()
-            .map(|change| format!("{} {} -> {}", change.column, shown(&change.from), shown(&change.to)))
-            .collect();
-        line('~', key, &format!(": {}", changes.join(", ")));
+        line('~', key, &format!(": {}", described(changes)));
     }
     for key in &diff.deleted {
         line('-', key, "");

@@ -6,14 +6,20 @@ mod check;
 mod complete;
 mod demo;
 mod feed;
+mod history;
 mod init;
 mod jobs_api;
+mod journal;
+mod near;
 mod output;
+mod pause;
+mod retrigger;
 mod run;
 mod status;
 mod trigger;
 mod trigger_file;
 mod validate;
+mod why;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,6 +29,7 @@ use anyhow::{Context, Result, bail};
 use clap::{CommandFactory, Parser};
 use heartbeat_core::acon::refuse_foreign_store;
 use heartbeat_core::row::{ControlRow, SensorRow};
+use heartbeat_core::steer::JobState;
 use heartbeat_core::table_name::locate;
 use heartbeat_delta::{DeltaBlobs, DeltaTable};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -101,6 +108,11 @@ async fn carry_out(session: &Session, cli: Cli) -> Result<Outcome> {
         Command::Complete(args) => complete::run(session, &args).await,
         Command::Run(args) => run::run(session, &args).await,
         Command::Status(args) => status::run(session, &args).await,
+        Command::Why(args) => why::run(session, &args).await,
+        Command::History(args) => history::run(session, &args).await,
+        Command::Pause(args) => pause::run(session, &args, JobState::Paused).await,
+        Command::Resume(args) => pause::run(session, &args, JobState::Unpaused).await,
+        Command::Retrigger(args) => retrigger::run(session, &args).await,
         Command::Validate(args) => validate::run(session, &args).await,
         Command::TriggerFile(TriggerFile::Create { base, sensor_id }) => {
             trigger_file::create(session, &base, &sensor_id)
@@ -122,10 +134,11 @@ impl Session {
         Ok(locate(name, &self.warehouse)?)
     }
 
-    /// An engine over the tables at two locations.
-    pub(crate) fn engine(control: &str, sensor: &str) -> Result<DeltaEngine> {
+    /// An engine over the tables at two locations. What `command` does is noted under that name, and written by
+    /// [`journal::write`].
+    pub(crate) fn engine(control: &str, sensor: &str, command: &str) -> Result<DeltaEngine> {
         let (control, sensor) = (table_url(control)?, table_url(sensor)?);
-        let (blobs, scribe) = (DeltaBlobs::new(&sensor)?, Arc::new(Scribe::new("heartbeat")));
+        let (blobs, scribe) = (DeltaBlobs::new(&sensor)?, Arc::new(Scribe::new(command)));
         Ok(Engine::new(DeltaTable::new(&control)?, DeltaTable::new(&sensor)?, blobs, scribe))
     }
 

@@ -1,23 +1,25 @@
 //! `heartbeat status`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use anyhow::Result;
 use heartbeat_core::decide::{Decision, Holds, Selection, WaitReason, decide};
 use heartbeat_core::ids::JobId;
+use heartbeat_core::journal::{Failing, RowKey, failing};
 use heartbeat_core::row::{ControlRow, SensorRow};
-use heartbeat_core::sensor::{Sensor, View};
+use heartbeat_core::sensor::{Sensor, Status, View};
 use heartbeat_core::state::ClaimState;
 use heartbeat_core::table::Table;
 use heartbeat_delta::DeltaTable;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Outcome, Session, args, output, table_url};
+use super::{Outcome, Session, args, journal, output, table_url};
 
 pub(super) async fn run(session: &Session, args: &args::Status) -> Result<Outcome> {
-    let control = DeltaTable::<ControlRow>::new(&table_url(&session.locate(&args.control_table)?)?)?;
+    let location = session.locate(&args.control_table)?;
+    let control = DeltaTable::<ControlRow>::new(&table_url(&location)?)?;
     let sensor = match &args.sensor_table {
         Some(name) => Some(DeltaTable::<SensorRow>::new(&table_url(&session.locate(name)?)?)?),
         None => None,
@@ -28,9 +30,10 @@ pub(super) async fn run(session: &Session, args: &args::Status) -> Result<Outcom
             None => Ok(None),
         }
     };
-    let (control, sensor) = tokio::join!(control.load(), load_sensor);
+    let (control, sensor, entries) =
+        tokio::join!(control.load(), load_sensor, journal::recent(session, &location));
     let (control, sensor) = (Arc::new(control?.rows), sensor?);
-    let reasons = reasons(&control, sensor, Timestamp::now());
+    let reasons = reasons(&control, sensor, &failing(&entries), Timestamp::now());
     if session.printer.is_json() {
         let rows = control.iter().zip(&reasons).map(|(row, reason)| ReasonedRow { row, reason }).collect();
         session.printer.text(&format!("{}\n", serde_json::to_string(&Document { rows })?))?;
@@ -57,6 +60,7 @@ struct ReasonedRow<'a> {
 pub(super) fn reasons(
     control: &Arc<Vec<ControlRow>>,
     sensor: Option<Vec<SensorRow>>,
+    failing: &BTreeMap<RowKey, Failing>,
     now: Timestamp,
 ) -> Vec<String> {
     let claims_known = sensor.is_some();
@@ -68,6 +72,15 @@ pub(super) fn reasons(
     }
     for row in &view.sensors {
         reasons[row.control] = reason(row, by_job.get(&row.job));
+    }
+    // Few rows fail; the others need no key.
+    if !failing.is_empty() {
+        for row in view.sensors.iter().filter(|row| row.is_watched()) {
+            let key = (row.id.clone(), row.job.to_string());
+            if let Some(Failing { since, why, .. }) = failing.get(&key) {
+                reasons[row.control] = format!("cannot be looked at since {since:.0}: {why}");
+            }
+        }
     }
     for index in &view.duplicates {
         let row = view.sensors[*index].control;
@@ -119,7 +132,9 @@ fn reason(row: &Sensor, job: Option<&JobReason>) -> String {
         return format!("never looked at: {problem}");
     }
     if !row.unpaused {
-        return "paused: job_state is not UNPAUSED".to_owned();
+        let of_job =
+            job.filter(|_| row.status == Status::InProgress).map(|job| format!("; the job: {}", job.text));
+        return format!("paused: job_state is not UNPAUSED{}", of_job.unwrap_or_default());
     }
     if let Some(trouble) = trouble_of_last_start(row) {
         return trouble;

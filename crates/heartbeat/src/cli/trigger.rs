@@ -8,9 +8,12 @@ use heartbeat_core::ids::JobId;
 use serde_json::{Value, json};
 
 use super::acons::Group;
-use super::{Outcome, Session, acons, args, output};
+use super::{Outcome, Session, acons, args, journal, output};
 use crate::engine::{SystemClock, TriggerReport};
 use crate::error_chain::chain;
+
+/// Under which name the journal has what this does.
+const COMMAND: &str = "heartbeat trigger";
 
 pub(super) async fn run(session: &Session, args: &args::Trigger) -> Result<Outcome> {
     let loaded = acons::load(session, &args.acons.acon)?;
@@ -42,12 +45,13 @@ pub(super) async fn run(session: &Session, args: &args::Trigger) -> Result<Outco
 }
 
 async fn start(session: &Session, args: &args::Trigger, group: &Group) -> Result<TriggerReport> {
-    let engine = Session::engine(&group.control, &group.sensor)?;
+    let engine = Session::engine(&group.control, &group.sensor, COMMAND)?;
     let workspaces = acons::workspaces(&group.acons);
     let progress = session.progress("starting jobs");
     let workplace_of = |kind| workplace_of(&group.acons, kind);
     let pass = engine.trigger(&workspaces, &selection(args, group), &workplace_of, &SystemClock).await;
     progress.finish_and_clear();
+    journal::write(session, engine.scribe(), &group.control).await;
     Ok(pass?)
 }
 
@@ -111,7 +115,7 @@ fn listing(mut rows: Vec<Vec<String>>, waiting: &[(JobId, WaitReason)], summary:
 async fn plan(session: &Session, args: &args::Trigger, groups: &[Group]) -> Result<Outcome> {
     let mut merged = Decision::default();
     for group in groups {
-        let engine = Session::engine(&group.control, &group.sensor)?;
+        let engine = Session::engine(&group.control, &group.sensor, COMMAND)?;
         let decision = engine.plan(&selection(args, group), &SystemClock).await?;
         merged.starts.extend(decision.starts);
         merged.adoptions.extend(decision.adoptions);

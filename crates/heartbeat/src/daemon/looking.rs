@@ -110,7 +110,7 @@ impl Looking {
                     (rows, _) if rows == failed => CheckResult::Failed,
                     _ => CheckResult::Partly,
                 };
-                (result, rows.max(look.failing), look.failing, look.report.news())
+                (result, look.report.watched, look.failing, look.report.news())
             }
         };
         Check { result, took, delay, missed, watched, failing, news }

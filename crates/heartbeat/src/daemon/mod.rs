@@ -35,6 +35,7 @@ use self::stop::Stopper;
 use crate::config::{Config, Watch};
 use crate::engine::{Clock as _, SystemClock};
 use crate::error_chain::chain;
+use crate::jobs::Observer;
 use crate::metrics::Metrics;
 use crate::paths;
 use crate::server::{Board, Server, ServerError, Shown, routes};
@@ -163,7 +164,7 @@ impl Daemon {
             stop,
             grace: config.shutdown_grace,
         };
-        let workspaces = Arc::new(workspaces(&config));
+        let workspaces = Arc::new(workspaces(&config, &metrics));
         let mut pairs = Vec::with_capacity(config.watches.len());
         for watch in &config.watches {
             let pair = Pair::start(watch, &place(watch)?, &config, &workspaces, &context);
@@ -238,8 +239,9 @@ impl Signals {
 
 /// Clients for the workspaces that the configuration names. One that cannot be had fails the starts in it, not the
 /// others'.
-fn workspaces(config: &Config) -> Workspaces {
-    let mut workspaces = Workspaces::default();
+fn workspaces(config: &Config, metrics: &Arc<Metrics>) -> Workspaces {
+    let observer: Arc<dyn Observer> = Arc::clone(metrics) as _;
+    let mut workspaces = Workspaces::observed(observer);
     for source in config.watches.iter().flat_map(|watch| &watch.sources) {
         let added = crate::secrets::credentials(&source.domain, source.token.as_ref())
             .map_err(|error| format!("token: {}", chain(&error)))

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use heartbeat_core::acon::SourceKind;
 use heartbeat_core::claim::Workplace;
-use heartbeat_core::journal::Event;
+use heartbeat_core::journal::{Event, began_detail};
 use heartbeat_delta::{DeltaBlobs, DeltaJournal, DeltaTable, Error};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -56,7 +56,9 @@ impl Pair {
     ) -> Result<Self, Error> {
         let scribe = Arc::new(Scribe::new("heartbeat run"));
         let name = watch.control.name.clone();
-        scribe.note(SystemClock.now(), Event::Daemon, About::default(), format!("watches {name}"), None);
+        let sources = began_detail(watch.sources.iter().map(|source| source.kind().as_str()));
+        let message = format!("watches {name}");
+        scribe.note(SystemClock.now(), Event::Daemon, About::default(), message, Some(sources));
         let engine = Engine::new(
             DeltaTable::new(&place.control)?,
             DeltaTable::new(&place.sensor)?,
@@ -75,11 +77,15 @@ impl Pair {
             TableLabel::new(&name, TableRole::Control),
             TableLabel::new(&watch.sensor.name, TableRole::Sensor),
         ];
+        context.metrics.tables_added(&labels);
+        let journal =
+            if config.journal.enabled { Some(Arc::new(DeltaJournal::new(&place.journal)?)) } else { None };
         let mut pair =
             Self { name, tasks: JoinSet::new(), writing: None, watcher, context: context.clone(), labels };
         pair.spawn(watch, config);
-        if config.journal.enabled {
-            pair.write_journal(DeltaJournal::new(&place.journal)?, config);
+        pair.spawn_upkeep(journal.as_ref(), config);
+        if let Some(journal) = journal {
+            pair.write_journal(journal, config);
         }
         Ok(pair)
     }
@@ -122,22 +128,28 @@ impl Pair {
             runs: config.runs,
         };
         self.tasks.spawn(tracking.run());
+    }
+
+    fn spawn_upkeep(&mut self, journal: Option<&Arc<DeltaJournal>>, config: &Config) {
+        let label = TableLabel::new(format!("{}_journal", self.name), TableRole::Journal);
+        let journal = journal.map(|journal| (Arc::clone(journal), label, config.journal.keep));
         let keeping = Keeping {
             context: self.context.clone(),
-            watcher: Arc::clone(watcher),
+            watcher: Arc::clone(&self.watcher),
             name: format!("upkeep of {}", self.name),
             config: config.maintenance,
             tables: self.labels.clone(),
+            journal,
         };
         self.tasks.spawn(keeping.run());
     }
 
-    fn write_journal(&mut self, journal: DeltaJournal, config: &Config) {
+    fn write_journal(&mut self, journal: Arc<DeltaJournal>, config: &Config) {
         let writing = Arc::new(Writing {
             context: self.context.clone(),
             watcher: Arc::clone(&self.watcher),
             name: format!("journal of {}", self.name),
-            journal: Arc::new(journal),
+            journal,
             config: config.journal,
         });
         self.writing = Some(Arc::clone(&writing));

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_core::journal::Journal as _;
-use heartbeat_delta::{DeltaJournal, Retention};
+use heartbeat_delta::{DeltaJournal, JournalRetention, Maintained, Retention};
+use tokio::time::Instant;
 
 use super::context::{Complaint, Context, DeltaWatcher};
 use crate::config::{Journal, Maintenance};
@@ -76,6 +77,8 @@ pub(super) struct Keeping {
     pub(super) name: String,
     pub(super) config: Maintenance,
     pub(super) tables: [TableLabel; 2],
+    /// The journal, where it is written, and how long its entries are kept.
+    pub(super) journal: Option<(Arc<DeltaJournal>, TableLabel, Duration)>,
 }
 
 impl Keeping {
@@ -84,12 +87,17 @@ impl Keeping {
         let mut stop = self.context.stop.clone();
         let mut complaint = Complaint::default();
         let period = self.config.interval.min(CHECKPOINT_PERIOD);
+        let mut prune_at = Instant::now() + self.config.interval;
         loop {
             self.context.plan(&self.name, period, period, LIMIT);
             if stop.sleep(period).await.is_none() {
                 break;
             }
-            match stop.unless_asked(tokio::time::timeout(LIMIT, self.maintain())).await {
+            let prunes = prune_at <= Instant::now();
+            if prunes {
+                prune_at = Instant::now() + self.config.interval;
+            }
+            match stop.unless_asked(tokio::time::timeout(LIMIT, self.maintain(prunes))).await {
                 None => break,
                 Some(Ok(Ok(()))) => complaint.over(&self.name),
                 Some(Ok(Err(error))) => complaint.tell(&self.name, error),
@@ -99,7 +107,7 @@ impl Keeping {
         self.context.board.removed(&self.name);
     }
 
-    async fn maintain(&self) -> Result<(), String> {
+    async fn maintain(&self, prunes: bool) -> Result<(), String> {
         let keep = Retention {
             max_age: self.config.keep,
             max_bytes: self.config.keep_bytes,
@@ -110,13 +118,30 @@ impl Keeping {
         let engine = self.watcher.engine();
         let control = engine.control().maintain(&keep, now).await.map_err(|error| chain(&error))?;
         let sensor = engine.sensor().maintain(&keep, now).await.map_err(|error| chain(&error))?;
-        for (label, done) in self.tables.iter().zip([control, sensor]) {
-            let files = (done.log_files + done.data_files) as u64;
-            self.context.metrics.files_deleted(label, files, done.bytes);
-            if files > 0 {
-                tracing::debug!(what = self.name, files, bytes = done.bytes, "old files were deleted");
-            }
+        self.count(&self.tables[0], &control);
+        self.count(&self.tables[1], &sensor);
+        if let Some((journal, label, keep_entries)) = &self.journal {
+            let keep = JournalRetention {
+                max_age: *keep_entries,
+                versions: keep.clone(),
+                ..JournalRetention::default()
+            };
+            let done = journal.maintain(&keep, now).await.map_err(|error| chain(&error))?;
+            self.count(label, &done.table);
+        }
+        if prunes {
+            let (view, _) = engine.view().await.map_err(|error| chain(&error))?;
+            let pruned = engine.blobs().prune(&view.digests(), keep.min_age, now).await;
+            pruned.map_err(|error| chain(&error))?;
         }
         Ok(())
+    }
+
+    fn count(&self, table: &TableLabel, done: &Maintained) {
+        let files = (done.log_files + done.data_files) as u64;
+        self.context.metrics.files_deleted(table, files, done.bytes);
+        if files > 0 {
+            tracing::debug!(what = self.name, files, bytes = done.bytes, "old files were deleted");
+        }
     }
 }

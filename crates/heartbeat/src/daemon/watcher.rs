@@ -147,13 +147,11 @@ where
         let mut memory = self.memory();
         memory.calling.extend(claimed.calls.iter().map(|call| call.job.clone()));
         let mut decided = Decided { calls: claimed.calls, ..Decided::default() };
-        for (job, reason) in &claimed.waiting {
+        for (_, reason) in &claimed.waiting {
             *decided.waiting.entry(reason.code()).or_default() += 1;
             let again = match reason {
                 WaitReason::NotBefore { at } => Some(*at),
-                WaitReason::Starting if !memory.calling.contains(job) => {
-                    now.checked_add(LEAVE_YOUNG_CLAIMS).ok()
-                }
+                WaitReason::Starting { asked_at } => *asked_at,
                 _ => None,
             };
             decided.again_at = [decided.again_at, again].into_iter().flatten().min();
@@ -246,7 +244,7 @@ where
         let mut reasons = HashMap::with_capacity(memory.waiting.len());
         for (job, reason) in waiting {
             let is_quiet = matches!(reason, WaitReason::NoNews | WaitReason::Running { .. });
-            if is_quiet || matches!(reason, WaitReason::Starting) {
+            if is_quiet || matches!(reason, WaitReason::Starting { .. }) {
                 continue;
             }
             let code = match reason {

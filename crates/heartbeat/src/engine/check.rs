@@ -46,6 +46,19 @@ impl Lane {
         }
     }
 
+    /// Whether the lane looks after a row.
+    fn watches(&self, sensor: &Sensor) -> bool {
+        let product = || sensor.id.split(':').next().unwrap_or_default().trim();
+        let in_lane = match sensor.source {
+            SourceKind::Kafka => {
+                self.only.as_ref().is_none_or(|only| only.contains(product()))
+                    && !self.except.contains(product())
+            }
+            _ => true,
+        };
+        sensor.source == self.kind && sensor.unpaused && in_lane
+    }
+
     /// Whether what is wrong with rows is this lane's to tell: one lane of each source tells it.
     fn tells_problems(&self) -> bool {
         self.only.is_none()
@@ -59,6 +72,8 @@ pub struct CheckReport {
     pub looked_at: Vec<Looked>,
     /// What people should know although it is no error.
     pub warnings: Vec<String>,
+    /// Rows that are looked after: UNPAUSED ones, also while their news waits or their job runs.
+    pub watched: usize,
 }
 
 /// One row of a pass.
@@ -140,7 +155,8 @@ where
         let (view, versions) = self.view().await?;
         let began = clock.now();
         let deadline = Instant::now() + patience;
-        let mut report = CheckReport::default();
+        let watched = view.sensors.iter().filter(|sensor| lane.watches(sensor)).count();
+        let mut report = CheckReport { watched, ..CheckReport::default() };
         if lane.tells_problems() {
             report.looked_at = problems(&view, lane.kind);
             report.warnings = remarks_on_rows(&view, lane.kind);

@@ -16,7 +16,6 @@ mod trigger;
 pub use check::{Answers, CheckReport, Lane, Looked};
 pub use follow::{FollowReport, Which};
 pub use start::{Call, Claimed, Outcomes};
-pub use steer::Steered;
 pub use trigger::{Failed, Started, TriggerReport};
 
 use std::collections::HashMap;

@@ -10,7 +10,6 @@ use heartbeat_core::journal::Event;
 use heartbeat_core::row::{ControlRow, SensorRow};
 use heartbeat_core::sensor::{Sensor, View};
 use heartbeat_core::state::{Claim, ClaimState, Release, StoredManifest};
-use heartbeat_core::steer::JobState;
 use heartbeat_core::table::Table;
 use jiff::Timestamp;
 
@@ -122,20 +121,6 @@ impl<C: Table<ControlRow>, S: Table<SensorRow>, B> Engine<C, S, B> {
         };
         let about = About { job: Some(job), run_id, ..About::default() };
         self.scribe.note(at, Event::Completed, about, message, None);
-    }
-
-    pub(super) fn note_job_state(&self, rows: &[ControlRow], state: JobState, at: Timestamp) {
-        let (event, message) = match state {
-            JobState::Paused => (Event::Paused, "paused by hand"),
-            JobState::Unpaused => (Event::Resumed, "resumed by hand"),
-        };
-        for row in rows {
-            let job = row.trigger_job_id.as_deref().and_then(|text| JobId::parse(text).ok());
-            let source = row.sensor_source.as_deref().and_then(heartbeat_core::acon::SourceKind::parse);
-            let about =
-                About { source, sensor_id: row.sensor_id.as_deref(), job: job.as_ref(), run_id: None };
-            self.scribe.note(at, event, about, message, None);
-        }
     }
 
     pub(super) fn note_retrigger(&self, job: &JobId, run_id: Option<i64>, at: Timestamp) {

@@ -24,10 +24,11 @@ pub(super) struct Version<B> {
     pub(super) backing: B,
 }
 
-/// What stays of [`Loaded`] while one of its tables is being committed to.
-pub(super) struct Rest<B, R> {
+/// What stays of [`Loaded`] while one of its tables is being committed to: the other table, and the view, by which the
+/// next one is made.
+pub(super) struct Rest<B> {
     other: Version<B>,
-    rows: Arc<Vec<R>>,
+    view: Arc<View>,
 }
 
 impl<C, S> Loaded<C, S> {
@@ -54,33 +55,41 @@ impl<C, S> Loaded<C, S> {
             control.map_or_else(|| (self.control, Arc::clone(&self.view.control)), Version::of);
         let (sensor, sensor_rows) =
             sensor.map_or_else(|| (self.sensor, Arc::clone(&self.view.sensor)), Version::of);
-        Self { control, sensor, view: Arc::new(View::new(control_rows, sensor_rows)) }
+        let view = self.view.renewed(control_rows, sensor_rows);
+        Self { control, sensor, view: Arc::new(view) }
     }
 
     /// The control table's snapshot, to commit against, and the rest.
-    pub(super) fn take_control(self) -> (Snapshot<ControlRow, C>, Rest<S, SensorRow>) {
-        let (control, rows) = rows_of(self.view);
-        (self.control.with(control), Rest { other: self.sensor, rows })
+    pub(super) fn take_control(self) -> (Snapshot<ControlRow, C>, Rest<S>) {
+        let (control, view) = match Arc::try_unwrap(self.view) {
+            // Nobody else looks at the rows: they are moved.
+            Ok(mut view) => (std::mem::take(&mut view.control), Arc::new(view)),
+            Err(shared) => (Arc::clone(&shared.control), shared),
+        };
+        (self.control.with(control), Rest { other: self.sensor, view })
     }
 
-    /// The sensor table's snapshot, to commit against, and the rest.
-    pub(super) fn take_sensor(self) -> (Snapshot<SensorRow, S>, Rest<C, ControlRow>) {
-        let (rows, sensor) = rows_of(self.view);
-        (self.sensor.with(sensor), Rest { other: self.control, rows })
+    /// The sensor table's snapshot, to commit against, and the rest. The rows are copied: what has not changed in them
+    /// need not be read again.
+    pub(super) fn take_sensor(self) -> (Snapshot<SensorRow, S>, Rest<C>) {
+        let sensor = Arc::clone(&self.view.sensor);
+        (self.sensor.with(sensor), Rest { other: self.control, view: self.view })
     }
 }
 
-impl<S> Rest<S, SensorRow> {
+impl<S> Rest<S> {
     pub(super) fn with_control<C>(self, control: Snapshot<ControlRow, C>) -> Loaded<C, S> {
         let (control, rows) = Version::of(control);
-        Loaded { control, sensor: self.other, view: Arc::new(View::new(rows, self.rows)) }
+        let view = self.view.renewed(rows, Arc::clone(&self.view.sensor));
+        Loaded { control, sensor: self.other, view: Arc::new(view) }
     }
 }
 
-impl<C> Rest<C, ControlRow> {
+impl<C> Rest<C> {
     pub(super) fn with_sensor<S>(self, sensor: Snapshot<SensorRow, S>) -> Loaded<C, S> {
         let (sensor, rows) = Version::of(sensor);
-        Loaded { control: self.other, sensor, view: Arc::new(View::new(self.rows, rows)) }
+        let view = self.view.renewed(Arc::clone(&self.view.control), rows);
+        Loaded { control: self.other, sensor, view: Arc::new(view) }
     }
 }
 
@@ -95,13 +104,6 @@ impl<B> Version<B> {
         let Self { table_id, version, backing } = self;
         Snapshot { table_id, version, rows: Arc::unwrap_or_clone(rows), backing }
     }
-}
-
-/// The rows of a view, and the view gone, so that they are nobody else's where it was the only one.
-fn rows_of(view: Arc<View>) -> (Arc<Vec<ControlRow>>, Arc<Vec<SensorRow>>) {
-    let rows = (Arc::clone(&view.control), Arc::clone(&view.sensor));
-    drop(view);
-    rows
 }
 
 /// Commits; `None` after a lost race.

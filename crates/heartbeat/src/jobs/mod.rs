@@ -31,6 +31,6 @@ pub use self::list::{ActiveRuns, RunFilter, RunPhase};
 pub use self::retry::{Backoff, Class, Seen, Verdict, classify, next_wait, retry_after};
 pub use self::run::{Run, RunId, RunNow, RunOutcome};
 pub use self::secret_bytes::SecretBytes;
-pub use self::settings::Settings;
+pub use self::settings::{Answered, Observer, Settings};
 pub use self::token::{Token, TokenError};
 pub use heartbeat_core::domain::{BadDomain, Domain};

@@ -1,13 +1,35 @@
 //! Bounds of a client: time and pace.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::retry::Backoff;
 
+/// How one try of a call went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answered {
+    /// With what was asked for.
+    Ok,
+    /// With an error.
+    Refused,
+    /// With the wish to come back later.
+    Throttled,
+    /// Not at all, or in a way that is not known to be final.
+    No,
+}
+
+/// Is told how each try of a call went, by the call's name (`run-now`, `runs/get`, `runs/list`, ...).
+pub trait Observer: std::fmt::Debug + Send + Sync {
+    /// One try has ended.
+    fn called(&self, call: &'static str, answered: Answered);
+}
+
 /// Bounds of a client. Durations are wall time.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// Is told of every try.
+    pub observer: Option<Arc<dyn Observer>>,
     /// All tries of one start together, from the first try on (waiting for a slot before it doesn't count).
     pub start_limit: Duration,
     /// All tries of one question (get, one page of a list) together.
@@ -35,6 +57,7 @@ impl Default for Settings {
             NonZeroUsize::new(count).expect("limits are not zero")
         }
         Self {
+            observer: None,
             start_limit: Duration::from_mins(1),
             read_limit: Duration::from_secs(30),
             try_limit: Duration::from_secs(15),

@@ -13,7 +13,7 @@ use super::credentials::Signer;
 use super::error::Trouble;
 use super::limit::Limiter;
 use super::retry::{Class, Seen, Verdict, classify, next_wait, retry_after};
-use super::{ClientError, Settings};
+use super::{Answered, ClientError, Settings};
 
 /// Most bytes read of an answer. A page of 25 runs with all their tasks is far below.
 const BODY_LIMIT: usize = 16 << 20;
@@ -79,7 +79,10 @@ pub(super) async fn exchange<T>(call: Call<'_, T>, settings: &Settings, signer: 
         let request = request.timeout(settings.try_limit.min(left));
         let Attempt { trouble, retry_after: asked_wait, .. } =
             match attempt(request, signature.secret(), call.read).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    observe(settings, call.name, Answered::Ok);
+                    return Ok(answer);
+                }
                 Err(failed) => failed,
             };
         let Verdict { class, retry } = classify(match &trouble {
@@ -87,6 +90,7 @@ pub(super) async fn exchange<T>(call: Call<'_, T>, settings: &Settings, signer: 
             Trouble::NoAnswer(_) => Seen::NoAnswer,
             Trouble::Answer(answer) => Seen::Answer(answer),
         });
+        observe(settings, call.name, answered(class));
         in_doubt |= class == Class::Ambiguous;
         let ended = Ended { tries, in_doubt, class, retry_after: asked_wait, trouble };
         if !renewed && ended.trouble.answer().is_some_and(|answer| answer.status == 401) {
@@ -121,6 +125,20 @@ pub(super) async fn exchange<T>(call: Call<'_, T>, settings: &Settings, signer: 
         }
     }
     unreachable!("the loop ends by the deadline")
+}
+
+fn observe(settings: &Settings, call: &'static str, answered: Answered) {
+    if let Some(observer) = &settings.observer {
+        observer.called(call, answered);
+    }
+}
+
+fn answered(class: Class) -> Answered {
+    match class {
+        Class::Refused => Answered::Refused,
+        Class::Throttled => Answered::Throttled,
+        _ => Answered::No,
+    }
 }
 
 /// What became of one try that brought no usable answer.

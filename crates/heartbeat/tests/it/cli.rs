@@ -264,8 +264,23 @@ fn usage_errors_are_exit_code_1_and_help_is_0() {
     project.refused(&["check"], &["--acon"]);
     project
         .refused(&["complete", "--job-id", "x", "--control-table", "a", "--sensor-table", "b"], &["digits"]);
-    for command in ["init", "feed", "check", "trigger", "complete", "status", "validate", "jobs-api", "demo"]
-    {
+    for command in [
+        "init",
+        "feed",
+        "check",
+        "trigger",
+        "complete",
+        "run",
+        "status",
+        "why",
+        "history",
+        "pause",
+        "resume",
+        "retrigger",
+        "validate",
+        "jobs-api",
+        "demo",
+    ] {
         let help = project.good(&[command, "--help"]).out;
         assert!(help.contains("Example"), "{command} has no example");
     }

@@ -7,6 +7,7 @@
 )]
 
 mod cli;
+mod cli_operate;
 mod crash;
 mod daemon;
 mod docs;

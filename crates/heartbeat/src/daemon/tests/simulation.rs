@@ -25,7 +25,7 @@ use heartbeat_core::domain::Domain;
 use heartbeat_core::ids::JobId;
 use heartbeat_core::jobs::RunState;
 use heartbeat_core::row::{COMPLETED, ControlRow, PROCESSED_NEW_DATA};
-use heartbeat_core::state::ClaimState;
+use heartbeat_core::state::{ClaimState, SensorState};
 use heartbeat_core::steer::Force;
 
 use crate::daemon::watcher::Watcher;
@@ -289,9 +289,10 @@ fn retrigger(world: &World, job: &JobId) {
     let goes_on = |(of, run): &(JobId, heartbeat_core::jobs::Run)| {
         of == job && matches!(run.state, RunState::Active | RunState::Unknown(_) | RunState::Succeeded)
     };
-    let claimed: Vec<i64> =
-        world.states().values().filter_map(|state| state.claim.as_ref()?.run_id()).collect();
-    let busy = world.workspace().runs.iter().any(|run| goes_on(run) && claimed.contains(&run.1.run_id));
+    // Also of rows that are not fed at present.
+    let states = world.rows().1.into_iter().filter_map(|row| SensorState::of_row(&row).ok()?);
+    let open: Vec<i64> = states.filter_map(|state| state.open_claim()?.run_id()).collect();
+    let busy = world.workspace().runs.iter().any(|run| goes_on(run) && open.contains(&run.1.run_id));
     if !busy {
         drop(at_once(world.engine().retrigger(job, Force::No, &Port(world))).unwrap());
     }

@@ -155,7 +155,10 @@ impl World {
     pub(crate) fn states(&self) -> BTreeMap<String, SensorState> {
         let (control, sensor) = self.rows();
         let view = View::new(control, sensor);
-        view.sensors.iter().map(|sensor| (sensor.row_id.to_string(), sensor.state.clone())).collect()
+        view.sensors
+            .iter()
+            .map(|sensor| (sensor.row_id.to_string(), SensorState::clone(&sensor.state)))
+            .collect()
     }
 
     pub(crate) fn statuses(&self) -> Vec<String> {

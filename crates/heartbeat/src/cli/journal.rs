@@ -1,0 +1,84 @@
+//! The journal from the command line: what a command did is appended at its end, and read by `why`, `history` and
+//! `status`. A journal that cannot be used is a warning, never a failure.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use heartbeat_core::acon::SourceKind;
+use heartbeat_core::ids::JobId;
+use heartbeat_core::journal::{Entry, Event, Failing, Filter, Journal as _, RowKey, failing};
+use heartbeat_delta::DeltaJournal;
+
+use super::{Session, table_url};
+use crate::engine::{Clock as _, Looked, SystemClock};
+use crate::error_chain::chain;
+use crate::paths;
+use crate::scribe::{About, Scribe};
+
+/// Entries that are read to find out what fails at present.
+const RECENT: usize = 2_000;
+
+/// The journal of the control table at a location.
+pub(super) fn of(control: &str) -> Result<DeltaJournal> {
+    Ok(DeltaJournal::new(&table_url(&paths::journal_of(control))?)?)
+}
+
+/// Appends what a command has noted. Without notes nothing is read or written.
+pub(super) async fn write(session: &Session, scribe: &Scribe, control: &str) {
+    let (entries, _) = scribe.take();
+    if entries.is_empty() {
+        return;
+    }
+    let written = async { Ok::<_, anyhow::Error>(of(control)?.append(&entries).await?) };
+    if let Err(error) = written.await {
+        let why = chain(error.as_ref());
+        session
+            .printer
+            .note(&format!("warning: the journal was not written, everything else was done: {why}"));
+    }
+}
+
+/// The newest entries that match, oldest first.
+pub(super) async fn newest(control: &str, filter: &Filter, limit: usize) -> Result<Vec<Entry>> {
+    let mut entries = of(control)?.newest(filter, limit).await?;
+    entries.reverse();
+    Ok(entries)
+}
+
+/// Recent entries, oldest first; none where the journal cannot be read.
+pub(super) async fn recent(session: &Session, control: &str) -> Vec<Entry> {
+    newest(control, &Filter::default(), RECENT).await.unwrap_or_else(|error| {
+        session.printer.note(&format!("warning: the journal cannot be read: {}", chain(error.as_ref())));
+        Vec::new()
+    })
+}
+
+/// Notes the rows that begin to fail, fail for another reason, or can be looked at again. What the journal says
+/// already is not said again, so that a pass every minute does not fill it.
+pub(super) async fn note_failures(
+    session: &Session,
+    scribe: &Scribe,
+    control: &str,
+    looked: &[(SourceKind, Vec<Looked>)],
+) {
+    let told = failing(&recent(session, control).await);
+    note_changes(scribe, &told, looked);
+}
+
+fn note_changes(scribe: &Scribe, told: &BTreeMap<RowKey, Failing>, looked: &[(SourceKind, Vec<Looked>)]) {
+    let now = SystemClock.now();
+    for (kind, row) in looked.iter().flat_map(|(kind, rows)| rows.iter().map(move |row| (*kind, row))) {
+        let job = JobId::parse(&row.trigger_job_id).ok();
+        let key = job.as_ref().map(|job| (row.sensor_id.clone(), job.to_string()));
+        let known = key.and_then(|key| told.get(&key));
+        let about =
+            About { source: Some(kind), sensor_id: Some(&row.sensor_id), job: job.as_ref(), run_id: None };
+        match (&row.error, known) {
+            (Some(error), known) if known.is_none_or(|known| known.why != *error) => {
+                scribe.note(now, Event::CheckFailed, about, error, None);
+            }
+            (None, Some(_)) => scribe.note(now, Event::CheckRecovered, about, "answers again", None),
+            _ => {}
+        }
+    }
+}
