@@ -9,6 +9,7 @@
 mod cli;
 mod cli_operate;
 mod crash;
+mod daemon;
 mod docs;
 mod jobs;
 mod kafka;

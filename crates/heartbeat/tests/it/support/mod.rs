@@ -1,5 +1,6 @@
 //! What several tests need.
 
+pub(crate) mod daemon;
 pub(crate) mod kafka;
 pub(crate) mod masked;
 pub(crate) mod project;
@@ -7,3 +8,4 @@ pub(crate) mod stage;
 pub(crate) mod story;
 pub(crate) mod verdict;
 pub(crate) mod wait;
+pub(crate) mod yard;
