@@ -96,7 +96,7 @@ fn note(scribe: &Scribe, diff: &Diff, csv: &str, at: Timestamp) {
     let counts = json!({"csv": csv, "inserted": inserted, "updated": updated, "deleted": deleted});
     let summary = format!("fed from {csv}: {inserted} inserted, {updated} updated, {deleted} deleted");
     scribe.note(at, Event::Fed, About::default(), summary, Some(counts.to_string()));
-    let plain = |keys: &'_ [Key], what: &'static str| -> Vec<(Key, String)> {
+    let plain = |keys: &[Key], what: &str| -> Vec<(Key, String)> {
         keys.iter().map(|key| (key.clone(), what.to_owned())).collect()
     };
     let updates = diff.updated.iter().map(|(key, changes)| (key.clone(), described(changes)));

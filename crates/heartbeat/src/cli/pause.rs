@@ -25,7 +25,9 @@ pub(super) async fn run(session: &Session, args: &args::Steer, state: JobState) 
         JobState::Unpaused => ("heartbeat resume", Event::Resumed),
     };
     let scribe = Scribe::new(command);
-    rows.iter().filter(|row| row.changed).for_each(|row| note(&scribe, event, &row.row, SystemClock.now()));
+    for row in rows.iter().filter(|row| row.changed) {
+        note(&scribe, event, &row.row, SystemClock.now());
+    }
     journal::write(session, &scribe, &location).await;
     session.printer.data(&document(&rows, state), || text(&rows, state))?;
     Ok(Outcome::Good)

@@ -1,7 +1,5 @@
 //! The answer as people read it.
 
-use std::fmt::Write as _;
-
 use super::{Answer, Row, ShownClaim};
 use crate::cli::{history, output};
 
@@ -11,10 +9,9 @@ pub(super) fn text(answer: &Answer<'_>) -> String {
     let since = answer.waits.since.map_or_else(String::new, |at| format!(", since {at:.0}"));
     let mut text = format!("job {}{name}{since}: {}\n", answer.job_id, answer.waits.reason);
     let at = answer.next.at.map_or_else(String::new, |at| format!("at {at:.0}: "));
-    // Writing to a text does not fail.
-    let _ = writeln!(text, "next: {at}{}", answer.next.what);
+    text.push_str(&format!("next: {at}{}\n", answer.next.what));
     if let Some(command) = &answer.next.command {
-        let _ = writeln!(text, "      {command}");
+        text.push_str(&format!("      {command}\n"));
     }
     text.push('\n');
     if answer.rows.is_empty() {
