@@ -35,7 +35,7 @@ fn main() {
     println!("50,000 rows with a state each                 median      min");
     measure("joining the tables, nothing known before", || drop(first()));
     measure("joining them again after a commit", || {
-        drop(view.renewed(Arc::clone(&control), Arc::clone(&sensor)))
+        drop(view.renewed(Arc::clone(&control), Arc::clone(&sensor)));
     });
     measure("projecting", || drop(project(&view, now)));
     measure("deciding", || drop(decide(&view, &Selection::All, &Holds::default(), now)));

@@ -96,7 +96,14 @@ pub fn claim(
     for (job, claim) in claims {
         for sensor in view.of_job(job) {
             let covered = claim.rows.contains_key(sensor.row_id.as_str());
-            if !covered || sensor.problem.is_some() || !written.insert(&sensor.row_id) {
+            if !covered {
+                // Beside an open claim its mark would mean another run.
+                if view.is_told_by_mark(sensor) && written.insert(&sensor.row_id) {
+                    put(&mut changes, sensor, stored(sensor_row(view, sensor), &sensor.state));
+                }
+                continue;
+            }
+            if sensor.problem.is_some() || !written.insert(&sensor.row_id) {
                 continue;
             }
             let mut row = sensor_row(view, sensor);
@@ -109,6 +116,15 @@ pub fn claim(
             state.claim = Some(claim.clone());
             state.store(&mut row);
             put(&mut changes, sensor, row);
+        }
+        for orphan in view.orphans_of(job) {
+            let row = &view.sensor[orphan.sensor];
+            if orphan.state.has_news() && row.status.as_deref() == Some(PROCESSED_NEW_DATA) {
+                let mut state = SensorState::clone(&orphan.state);
+                state.account(state.news);
+                state.by_hand = true;
+                changes.update.push((orphan.sensor, stored(row.clone(), &state)));
+            }
         }
     }
     changes

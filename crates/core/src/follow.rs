@@ -79,14 +79,12 @@ pub fn earlier_runs(view: &View, job: &JobId) -> BTreeSet<i64> {
 }
 
 /// Leaves only runs that can have read the claimed news. By the workspace's own clock: what began before a run that is
-/// known to be an earlier one is earlier too, and a run that never ran has read nothing.
+/// known to be an earlier one is earlier too.
 pub fn retain_later(runs: &mut Vec<Run>, earlier_runs: &BTreeSet<i64>) {
     let earlier = runs.iter().filter(|run| earlier_runs.contains(&run.run_id));
     let newest_earlier = earlier.filter_map(|run| run.started).max();
     runs.retain(|run| {
-        !matches!(run.state, RunState::Skipped(_))
-            && !earlier_runs.contains(&run.run_id)
-            && (newest_earlier.is_none() || run.started > newest_earlier)
+        !earlier_runs.contains(&run.run_id) && (newest_earlier.is_none() || run.started > newest_earlier)
     });
 }
 

@@ -183,7 +183,7 @@ impl View {
     pub fn new(control: impl Into<Arc<Vec<ControlRow>>>, sensor: impl Into<Arc<Vec<SensorRow>>>) -> Self {
         let sensor = sensor.into();
         let states = sensor.iter().map(read_state).collect();
-        Self::joined(control.into(), sensor, states)
+        Self::joined(&control.into(), &sensor, states)
     }
 
     /// Joins newer versions of the tables: states that have not changed are not read again.
@@ -195,7 +195,7 @@ impl View {
     ) -> Self {
         let sensor = sensor.into();
         if Arc::ptr_eq(&sensor, &self.sensor) {
-            return Self::joined(control.into(), sensor, self.states.clone());
+            return Self::joined(&control.into(), &sensor, self.states.clone());
         }
         let remembered = |new: &SensorRow, index: usize| {
             let old = self.sensor.get(index)?;
@@ -219,13 +219,13 @@ impl View {
             place.and_then(|place| remembered(row, place)).unwrap_or_else(|| read_state(row))
         });
         let states = states.collect();
-        Self::joined(control.into(), sensor, states)
+        Self::joined(&control.into(), &sensor, states)
     }
 
-    fn joined(control: Arc<Vec<ControlRow>>, sensor: Arc<Vec<SensorRow>>, states: Vec<Read>) -> Self {
+    fn joined(control: &Arc<Vec<ControlRow>>, sensor: &Arc<Vec<SensorRow>>, states: Vec<Read>) -> Self {
         let mut view = Self {
-            control: Arc::clone(&control),
-            sensor: Arc::clone(&sensor),
+            control: Arc::clone(control),
+            sensor: Arc::clone(sensor),
             sensors: Vec::with_capacity(control.len()),
             jobs: BTreeMap::new(),
             unusable: Vec::new(),
@@ -235,7 +235,7 @@ impl View {
             orphans_of: BTreeMap::new(),
             states,
         };
-        let stored = index_sensor_rows(&sensor);
+        let stored = index_sensor_rows(sensor);
         for (index, row) in control.iter().enumerate() {
             match read_row(index, row) {
                 Ok(mut read) => {
@@ -331,6 +331,12 @@ impl View {
     pub(crate) fn is_marked(&self, sensor: &Sensor) -> bool {
         let stored = sensor.sensor.map(|index| &self.sensor[index]);
         stored.is_some_and(|row| row.status.as_deref() == Some(PROCESSED_NEW_DATA))
+    }
+
+    /// Whether the state is not yet as it stands in the table: a run by hand was told of by a mark alone.
+    pub(crate) fn is_told_by_mark(&self, sensor: &Sensor) -> bool {
+        let stored = sensor.sensor.and_then(|index| self.states[index].as_ref().ok()?.as_deref());
+        stored.is_some_and(|stored| *stored != *sensor.state)
     }
 
     fn find_collisions(&mut self) {

@@ -29,7 +29,7 @@ pub struct Retention {
     pub min_log_age: Duration,
     /// Bytes that old versions may take, log and data files together. Default: 256 MiB.
     pub max_bytes: u64,
-    /// Entries that the log may have. Default: 10,000.
+    /// Entries that the log may have; who opens a table on a local disk pays for each. Default: 2,500.
     pub max_entries: usize,
     /// Time from one listing of the table's directory to the next. Default: 1 minute.
     pub every: Duration,
@@ -42,7 +42,7 @@ impl Default for Retention {
             min_age: Duration::from_hours(1),
             min_log_age: Duration::from_mins(10),
             max_bytes: 256 * 1024 * 1024,
-            max_entries: 10_000,
+            max_entries: 2_500,
             every: Duration::from_mins(1),
         }
     }

@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+/// Store operations run on whichever thread is free, and glibc keeps what each has freed: memory of a daemon grew for
+/// hours (docs/bars.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     heartbeat::cli::main()
 }

@@ -200,6 +200,11 @@ impl Metrics {
         self.table_read(table, version);
     }
 
+    /// Entries were appended to a journal, in one commit.
+    pub fn appended(&self, journal: &TableLabel) {
+        self.commits.with(&journal.values()).inc();
+    }
+
     /// A commit to a table lost to another writer.
     pub fn commit_lost(&self, table: &TableLabel) {
         self.commit_conflicts.with(&table.values()).inc();

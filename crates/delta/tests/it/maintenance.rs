@@ -10,7 +10,7 @@ use heartbeat_delta::{Backing, DeltaTable, Maintained, Retention};
 use jiff::SignedDuration;
 
 use crate::clock_store::ClockStore;
-use crate::support::{commit, insert, sensor, update};
+use crate::support::{commit, insert, is_entry, sensor, update};
 
 /// Keeps nothing longer than it must.
 pub(crate) fn tight() -> Retention {
@@ -49,7 +49,7 @@ async fn entries(store: &ClockStore) -> Vec<String> {
         .names()
         .await
         .into_iter()
-        .filter(|name| name.ends_with(".json") && name.starts_with("_delta_log/0"))
+        .filter(|name| is_entry(name) && name.starts_with("_delta_log/0"))
         .collect()
 }
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::clock_store::ClockStore;
 use crate::maintenance::tight;
-use crate::support::{runner, sensor, sorted};
+use crate::support::{is_entry, runner, sensor, sorted};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -132,7 +132,7 @@ async fn follow(steps: Vec<Step>) -> Result<(), TestCaseError> {
     let names = store.names().await;
     let left: BTreeSet<String> = names.iter().filter(|name| name.starts_with("part-")).cloned().collect();
     prop_assert_eq!(left, readers.live);
-    let entries = names.iter().filter(|name| name.ends_with(".json")).count();
+    let entries = names.iter().filter(|name| is_entry(name)).count();
     prop_assert!(entries <= 10, "{names:?}");
     Ok(())
 }

@@ -128,13 +128,21 @@ pub(crate) fn sorted<R: std::fmt::Debug + Clone>(rows: &[R]) -> Vec<String> {
     texts
 }
 
+/// Whether a file of the log is an entry.
+pub(crate) fn is_entry(name: impl AsRef<str>) -> bool {
+    Path::new(name.as_ref()).extension().is_some_and(|extension| extension == "json")
+}
+
 /// Runs a property test whose seed is printed, and taken from `HEARTBEAT_TEST_SEED` where that is set.
 pub(crate) fn runner(cases: u32) -> TestRunner {
     let seed: u64 = match std::env::var_os("HEARTBEAT_TEST_SEED") {
         Some(seed) => seed.to_str().unwrap().parse().unwrap(),
         None => u64::from(std::process::id()) << 32 | u64::from(uuid::Uuid::new_v4().as_fields().0),
     };
-    println!("HEARTBEAT_TEST_SEED={seed}");
+    #[expect(clippy::print_stdout, reason = "a failure is repeated by its seed")]
+    {
+        println!("HEARTBEAT_TEST_SEED={seed}");
+    }
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let config = Config { cases, failure_persistence: None, ..Config::default() };

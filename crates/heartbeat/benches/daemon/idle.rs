@@ -38,7 +38,7 @@ pub(crate) async fn hundred_sensors(length: Duration) {
     let (first, began) = (Usage::of(&daemon), Instant::now());
     tokio::time::sleep(length).await;
     let last = Usage::of(&daemon);
-    let cpu = (last.cpu - first.cpu).as_secs_f64() / began.elapsed().as_secs_f64();
+    let cpu = last.cpu.saturating_sub(first.cpu).as_secs_f64() / began.elapsed().as_secs_f64();
     println!("\nidle, 100 sensors, after {} s", length.as_secs());
     println!(
         "anonymous memory  {:>7.1} MB   bar 30 MB   {}",
@@ -107,7 +107,7 @@ pub(crate) async fn passes_that_write_nothing() {
     let page = daemon.page("/metrics").await.1;
     let (mean, now) = mean_check_ms(&page, "trigger_file", checks);
     let last = Usage::of(&daemon);
-    let cpu = (last.cpu - usage.cpu).as_secs_f64() / began.elapsed().as_secs_f64();
+    let cpu = last.cpu.saturating_sub(usage.cpu).as_secs_f64() / began.elapsed().as_secs_f64();
     println!("\nidle, 50,000 rows of {CONTROL}, {:.0} passes of {mean:.0} ms", now.1 - checks.1);
     println!("files in the warehouse: {}, changed: {}", after.len(), changed(&before, &after).len());
     for path in changed(&before, &after).iter().take(5) {

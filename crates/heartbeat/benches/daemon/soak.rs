@@ -86,7 +86,7 @@ impl Line {
         let (files_ms, files) = mean_check_ms(&page, "trigger_file", self.files);
         let usage = Usage::of(daemon);
         let at = Instant::now();
-        let cpu = (usage.cpu - self.cpu).as_secs_f64() / (at - self.at).as_secs_f64();
+        let cpu = usage.cpu.saturating_sub(self.cpu).as_secs_f64() / (at - self.at).as_secs_f64();
         let version = |role| sample(&page, "heartbeat_table_version", &[&format!("role=\"{role}\"")]);
         let warehouse = yard.path().join("warehouse");
         let (mut log_files, mut table_files, mut bytes) = (0, 0, 0);

@@ -40,7 +40,7 @@ struct Document<'a> {
 async fn say_why_empty(session: &Session, location: &str, job: Option<&JobId>) -> Result<()> {
     let control = DeltaTable::<ControlRow>::new(&table_url(location)?)?.load().await?;
     let unknown = job.and_then(|job| near::job(job.as_str(), &control.rows).err());
-    let note = unknown.map_or_else(|| "no entry in the journal matches".to_owned(), |unknown| unknown);
+    let note = unknown.unwrap_or_else(|| "no entry in the journal matches".to_owned());
     session.printer.note(&note);
     Ok(())
 }

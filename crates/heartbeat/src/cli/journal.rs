@@ -47,7 +47,11 @@ pub(super) async fn newest(control: &str, filter: &Filter, limit: usize) -> Resu
 
 /// Recent entries, oldest first; none where the journal cannot be read.
 pub(super) async fn recent(session: &Session, control: &str) -> Vec<Entry> {
-    newest(control, &Filter::default(), RECENT).await.unwrap_or_else(|error| {
+    read(session, control, RECENT).await
+}
+
+async fn read(session: &Session, control: &str, limit: usize) -> Vec<Entry> {
+    newest(control, &Filter::default(), limit).await.unwrap_or_else(|error| {
         session.printer.note(&format!("warning: the journal cannot be read: {}", chain(error.as_ref())));
         Vec::new()
     })
@@ -61,7 +65,15 @@ pub(super) async fn note_failures(
     control: &str,
     looked: &[(SourceKind, Vec<Looked>)],
 ) {
-    let told = failing(&recent(session, control).await);
+    let rows = || looked.iter().flat_map(|(_, rows)| rows);
+    let mut entries = recent(session, control).await;
+    let mut told = failing(&entries);
+    let is_told_of = !told.is_empty() || rows().any(|row| row.error.is_some());
+    if is_told_of && entries.len() == RECENT {
+        // Each row may have begun to fail and recovered since.
+        entries = read(session, control, RECENT + 2 * rows().count()).await;
+        told = failing(&entries);
+    }
     note_changes(scribe, &told, looked);
 }
 

@@ -174,19 +174,13 @@ impl<'a> Story<'a> {
             sensors.iter().filter(move |row| wanted(row)).filter_map(|row| row.status_changed)
         };
         if let Some(Start { source, .. }) = decision.starts.first() {
-            let refused = claim.and_then(|claim| match &claim.state {
-                ClaimState::Refused { reason } => Some(format!("; the last start was refused: {reason}")),
-                _ => None,
-            });
-            let reason = format!("ready: its newest news is of {source}{}", refused.unwrap_or_default());
+            let refused = claim.is_some_and(|claim| matches!(claim.state, ClaimState::Refused { .. }));
+            let refused = if refused { "; the last start was refused, see below" } else { "" };
+            let reason = format!("ready: its newest news is of {source}{refused}");
             return Waits { code: "ready", reason, since: changed(Sensor::is_new).max() };
         }
         if let Some(Adoption { claim, .. }) = decision.adoptions.first() {
-            let trouble = match &claim.state {
-                ClaimState::Claimed { trouble: Some(trouble) } => format!(": {trouble}"),
-                _ => String::new(),
-            };
-            let reason = format!("its start was claimed, and whether there is a run is not known{trouble}");
+            let reason = "its start was claimed, and whether there is a run is not known".to_owned();
             return Waits { code: "run_unknown", reason, since: Some(claim.at) };
         }
         let Some((_, reason)) = decision.waiting.first().filter(|_| !sensors.is_empty() || claim.is_some())

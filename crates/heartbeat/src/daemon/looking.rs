@@ -17,7 +17,7 @@ use crate::server::{Plan, TickKind};
 use crate::sources::{self, AnySource};
 
 /// Reading and writing the tables beside a look may take this long.
-const STORE_LIMIT: Duration = Duration::from_secs(60);
+const STORE_LIMIT: Duration = Duration::from_mins(1);
 
 /// One lane of a pair of tables.
 pub(super) struct Looking {
@@ -47,7 +47,7 @@ impl Looking {
             let Some(looked) = stop.unless_asked(self.look(&source)).await else { break };
             self.context.board.ended(&self.config.name);
             self.context.board.table(&self.control, looked.is_ok());
-            let check = self.judge(&looked, began.elapsed(), delay, tick.missed);
+            let check = judge(&looked, began.elapsed(), delay, tick.missed);
             self.context.metrics.checked(&label, &check, Instant::now());
             match looked {
                 Ok(look) => {
@@ -100,22 +100,6 @@ impl Looking {
         }
     }
 
-    fn judge(&self, looked: &Result<Look, String>, took: Duration, delay: Duration, missed: u64) -> Check {
-        let (result, watched, failing, news) = match looked {
-            Err(_) => (CheckResult::Failed, 0, 0, 0),
-            Ok(look) => {
-                let (rows, failed) = (look.report.looked_at.len(), look.report.errors());
-                let result = match (rows, look.failing) {
-                    (_, 0) => CheckResult::Ok,
-                    (rows, _) if rows == failed => CheckResult::Failed,
-                    _ => CheckResult::Partly,
-                };
-                (result, look.report.watched, look.failing, look.report.news())
-            }
-        };
-        Check { result, took, delay, missed, watched, failing, news }
-    }
-
     fn count_commits(&self, versions: (u64, u64)) {
         let (control, sensor) = self.watcher.engine().commits();
         let tallies = [(control, versions.0), (sensor, versions.1)];
@@ -126,4 +110,20 @@ impl Looking {
             (0..lost).for_each(|_| self.context.metrics.commit_lost(label));
         }
     }
+}
+
+fn judge(looked: &Result<Look, String>, took: Duration, delay: Duration, missed: u64) -> Check {
+    let (result, watched, failing, news) = match looked {
+        Err(_) => (CheckResult::Failed, 0, 0, 0),
+        Ok(look) => {
+            let (rows, failed) = (look.report.looked_at.len(), look.report.errors());
+            let result = match (rows, look.failing) {
+                (_, 0) => CheckResult::Ok,
+                (rows, _) if rows == failed => CheckResult::Failed,
+                _ => CheckResult::Partly,
+            };
+            (result, look.report.watched, look.failing, look.report.news())
+        }
+    };
+    Check { result, took, delay, missed, watched, failing, news }
 }

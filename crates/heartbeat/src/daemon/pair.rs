@@ -131,8 +131,7 @@ impl Pair {
     }
 
     fn spawn_upkeep(&mut self, journal: Option<&Arc<DeltaJournal>>, config: &Config) {
-        let label = TableLabel::new(format!("{}_journal", self.name), TableRole::Journal);
-        let journal = journal.map(|journal| (Arc::clone(journal), label, config.journal.keep));
+        let journal = journal.map(|journal| (Arc::clone(journal), self.journal_label(), config.journal.keep));
         let keeping = Keeping {
             context: self.context.clone(),
             watcher: Arc::clone(&self.watcher),
@@ -144,12 +143,17 @@ impl Pair {
         self.tasks.spawn(keeping.run());
     }
 
+    fn journal_label(&self) -> TableLabel {
+        TableLabel::new(format!("{}_journal", self.name), TableRole::Journal)
+    }
+
     fn write_journal(&mut self, journal: Arc<DeltaJournal>, config: &Config) {
         let writing = Arc::new(Writing {
             context: self.context.clone(),
             watcher: Arc::clone(&self.watcher),
             name: format!("journal of {}", self.name),
             journal,
+            label: self.journal_label(),
             config: config.journal,
         });
         self.writing = Some(Arc::clone(&writing));

@@ -19,7 +19,7 @@ use crate::metrics::{SourceLabel, StartResult, TableLabel};
 /// How often the loop shows that it lives while nothing happens.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 /// Reading and writing the tables may take this long.
-const STORE_LIMIT: Duration = Duration::from_secs(60);
+const STORE_LIMIT: Duration = Duration::from_mins(1);
 
 /// Starts the jobs of a pair of tables.
 pub(super) struct Starting {

@@ -24,6 +24,7 @@ pub(super) struct Writing {
     pub(super) watcher: Arc<DeltaWatcher>,
     pub(super) name: String,
     pub(super) journal: Arc<DeltaJournal>,
+    pub(super) label: TableLabel,
     pub(super) config: Journal,
 }
 
@@ -60,6 +61,7 @@ impl Writing {
         match self.journal.append(&entries).await {
             Ok(()) => {
                 self.context.metrics.journal_entries(JournalResult::Written, entries.len());
+                self.context.metrics.appended(&self.label);
                 Ok(())
             }
             Err(error) => {

@@ -99,13 +99,13 @@ pub struct Answers {
     lane: Lane,
     mode: Mode,
     began: Timestamp,
-    answers: Vec<Answer>,
+    rows: Vec<Answer>,
 }
 
 impl Answers {
     /// Whether any answer says more than the tables do already.
     pub fn change_anything(&self) -> bool {
-        self.answers.iter().any(|answer| answer.changes)
+        self.rows.iter().any(|answer| answer.changes)
     }
 }
 
@@ -208,7 +208,7 @@ where
         report
             .looked_at
             .sort_by(|a, b| (&a.sensor_id, &a.trigger_job_id).cmp(&(&b.sensor_id, &b.trigger_job_id)));
-        Ok((report, Answers { lane: lane.clone(), mode, began, answers }, versions))
+        Ok((report, Answers { lane: lane.clone(), mode, began, rows: answers }, versions))
     }
 
     /// Writes what a source answered (S), and marks the rows (C1).
@@ -336,7 +336,7 @@ struct Answer {
 /// The answers that hold for a newer snapshot too: the row is still watched, and from where it was asked. Looking again
 /// after each lost race would let one slow source keep all rows from ever being written.
 fn still_asked(view: &View, answers: &Answers) -> Vec<Seen> {
-    let Answers { lane, mode, answers, .. } = answers;
+    let Answers { lane, mode, rows: answers, .. } = answers;
     if !answers.iter().any(|answer| answer.changes) {
         return Vec::new();
     }

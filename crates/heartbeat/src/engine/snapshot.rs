@@ -11,14 +11,14 @@ use super::Versions;
 /// A snapshot of each table. The rows are in the view.
 #[derive(Debug, Clone)]
 pub(super) struct Loaded<C, S> {
-    pub(super) control: Version<C>,
-    pub(super) sensor: Version<S>,
+    pub(super) control: Stamp<C>,
+    pub(super) sensor: Stamp<S>,
     pub(super) view: Arc<View>,
 }
 
 /// A snapshot without its rows.
 #[derive(Debug, Clone)]
-pub(super) struct Version<B> {
+pub(super) struct Stamp<B> {
     pub(super) table_id: String,
     pub(super) version: u64,
     pub(super) backing: B,
@@ -27,14 +27,14 @@ pub(super) struct Version<B> {
 /// What stays of [`Loaded`] while one of its tables is being committed to: the other table, and the view, by which the
 /// next one is made.
 pub(super) struct Rest<B> {
-    other: Version<B>,
+    other: Stamp<B>,
     view: Arc<View>,
 }
 
 impl<C, S> Loaded<C, S> {
     pub(super) fn new(control: Snapshot<ControlRow, C>, sensor: Snapshot<SensorRow, S>) -> Self {
-        let (control, control_rows) = Version::of(control);
-        let (sensor, sensor_rows) = Version::of(sensor);
+        let (control, control_rows) = Stamp::of(control);
+        let (sensor, sensor_rows) = Stamp::of(sensor);
         Self { control, sensor, view: Arc::new(View::new(control_rows, sensor_rows)) }
     }
 
@@ -52,9 +52,9 @@ impl<C, S> Loaded<C, S> {
             return self;
         }
         let (control, control_rows) =
-            control.map_or_else(|| (self.control, Arc::clone(&self.view.control)), Version::of);
+            control.map_or_else(|| (self.control, Arc::clone(&self.view.control)), Stamp::of);
         let (sensor, sensor_rows) =
-            sensor.map_or_else(|| (self.sensor, Arc::clone(&self.view.sensor)), Version::of);
+            sensor.map_or_else(|| (self.sensor, Arc::clone(&self.view.sensor)), Stamp::of);
         let view = self.view.renewed(control_rows, sensor_rows);
         Self { control, sensor, view: Arc::new(view) }
     }
@@ -79,7 +79,7 @@ impl<C, S> Loaded<C, S> {
 
 impl<S> Rest<S> {
     pub(super) fn with_control<C>(self, control: Snapshot<ControlRow, C>) -> Loaded<C, S> {
-        let (control, rows) = Version::of(control);
+        let (control, rows) = Stamp::of(control);
         let view = self.view.renewed(rows, Arc::clone(&self.view.sensor));
         Loaded { control, sensor: self.other, view: Arc::new(view) }
     }
@@ -87,13 +87,13 @@ impl<S> Rest<S> {
 
 impl<C> Rest<C> {
     pub(super) fn with_sensor<S>(self, sensor: Snapshot<SensorRow, S>) -> Loaded<C, S> {
-        let (sensor, rows) = Version::of(sensor);
+        let (sensor, rows) = Stamp::of(sensor);
         let view = self.view.renewed(Arc::clone(&self.view.control), rows);
         Loaded { control: self.other, sensor, view: Arc::new(view) }
     }
 }
 
-impl<B> Version<B> {
+impl<B> Stamp<B> {
     fn of<R>(snapshot: Snapshot<R, B>) -> (Self, Arc<Vec<R>>) {
         let Snapshot { table_id, version, rows, backing } = snapshot;
         (Self { table_id, version, backing }, Arc::new(rows))

@@ -7,7 +7,7 @@ use heartbeat_core::claim::{StartOutcome, TableIds, Workplace, claim, new_claim,
 use heartbeat_core::decide::{Adoption, Decision, Holds, Selection, Start, WaitReason, decide, is_in_doubt};
 use heartbeat_core::follow::{earlier_runs, retain_later};
 use heartbeat_core::ids::JobId;
-use heartbeat_core::jobs::{Jobs, Order};
+use heartbeat_core::jobs::{Jobs, Order, Run, RunState};
 use heartbeat_core::news;
 use heartbeat_core::position::Manifest;
 use heartbeat_core::row::{ControlRow, SensorRow};
@@ -240,18 +240,20 @@ async fn resolve_doubt(jobs: &impl Jobs, call: &Call, now: Timestamp) -> StartOu
         }
     };
     retain_later(&mut runs, &call.earlier_runs);
-    let Some(first) = runs.first() else {
-        return jobs.run_now(order(call)).await;
-    };
-    // Any run that began after the claim has read the claimed news; which of them the token started is not told.
-    // A run within the clocks' skew before it may not have: that is for people to decide.
+    let never_ran = |run: &Run| matches!(run.state, RunState::Skipped(_));
+    // Any run that began after the claim has read the claimed news; which of them the token started is not told. One
+    // that never ran may be the token's all the same: it is followed like any other, and the news stays.
     let after = runs.iter().filter(|run| run.started.is_some_and(|started| started >= claim.at));
-    match after.min_by_key(|run| run.started) {
-        Some(run) => StartOutcome::Accepted(run.run_id),
-        None => StartOutcome::Unknown(format!(
+    if let Some(run) = after.min_by_key(|run| (never_ran(run), run.started)) {
+        return StartOutcome::Accepted(run.run_id);
+    }
+    // A run within the clocks' skew before it may have read them or not: that is for people to decide.
+    match runs.iter().find(|run| !never_ran(run)) {
+        None => jobs.run_now(order(call)).await,
+        Some(run) => StartOutcome::Unknown(format!(
             "held: run {} began about when the start was claimed and may be it; look at the run, then \
              `heartbeat complete --job-id {job}` accounts for the news",
-            first.run_id
+            run.run_id
         )),
     }
 }

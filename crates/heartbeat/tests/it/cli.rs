@@ -225,9 +225,13 @@ fn large_folder_is_remembered_beside_the_table() {
         project.write(&format!("triggers/my_trigger/my_trigger_20260101_{number:06}.txt"), "Success");
     }
     project.good(&CHECK);
-    let positions: Vec<_> =
-        project.files().into_iter().filter(|(path, _)| path.contains("/_heartbeat/positions/")).collect();
-    assert_eq!(positions.len(), 1);
+    let beside = |(path, _): &(String, Vec<u8>)| path.contains("/_heartbeat/positions/");
+    let (positions, news): (Vec<_>, Vec<_>) = project
+        .files()
+        .into_iter()
+        .filter(beside)
+        .partition(|(_, bytes)| String::from_utf8_lossy(bytes).contains("seen"));
+    assert_eq!((positions.len(), news.len()), (1, 1));
     project.good(&["complete", "--job-id", "7", "--control-table", CONTROL, "--sensor-table", SENSOR]);
     assert_eq!(project.json(&CHECK)["looked_at"][0]["news"], false);
     std::fs::remove_file(&positions[0].0).unwrap();

@@ -223,6 +223,25 @@ fn a_row_that_cannot_be_looked_at_is_told_once_and_when_it_recovers() {
 }
 
 #[test]
+fn many_rows_that_fail_at_once_are_told_once_and_recover() {
+    const ROWS: usize = 2_100;
+    let project = project("127.0.0.1");
+    let rows: Vec<String> =
+        (0..ROWS).map(|row| format!("trigger_file,s{row},streaming,a,,,7,n,UNPAUSED,TRUE")).collect();
+    project.feed(&rows.iter().map(String::as_str).collect::<Vec<_>>());
+    let told = || history(&project, &["--limit", "100000"]).len();
+    project.run(&CHECK);
+    let before = told();
+    project.run(&CHECK);
+    assert_eq!(told(), before);
+    for row in 0..ROWS {
+        std::fs::create_dir(project.path().join(format!("triggers/s{row}"))).unwrap();
+    }
+    project.good(&CHECK);
+    assert_eq!(told(), before + ROWS);
+}
+
+#[test]
 fn a_feed_is_in_the_journal_with_its_rows() {
     let project = project("127.0.0.1");
     project.feed(&[

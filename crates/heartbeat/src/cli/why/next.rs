@@ -30,10 +30,10 @@ pub(super) fn next(
 ) -> Next {
     let commands = Commands { job, tables };
     if let Some(start) = decision.starts.first() {
-        let what = format!(
-            "the daemon within seconds, or the next `heartbeat trigger` over {}, starts it",
-            start.source
-        );
+        let refused = claim.is_some_and(|claim| matches!(claim.state, ClaimState::Refused { .. }));
+        let does = if refused { "tries it again with the same token" } else { "starts it" };
+        let who = "the daemon within seconds, or the next `heartbeat trigger`";
+        let what = format!("{who} over {}, {does}", start.source);
         return Next::by_itself(what);
     }
     if let Some(adoption) = decision.adoptions.first() {

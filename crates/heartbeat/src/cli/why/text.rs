@@ -9,7 +9,7 @@ use crate::cli::{history, output};
 pub(super) fn text(answer: &Answer<'_>) -> String {
     let name = answer.job_name.map_or_else(String::new, |name| format!(" ({name})"));
     let since = answer.waits.since.map_or_else(String::new, |at| format!(", since {at:.0}"));
-    let mut text = format!("job {}{name}: {}{since}\n", answer.job_id, answer.waits.reason);
+    let mut text = format!("job {}{name}{since}: {}\n", answer.job_id, answer.waits.reason);
     let at = answer.next.at.map_or_else(String::new, |at| format!("at {at:.0}: "));
     // Writing to a text does not fail.
     let _ = writeln!(text, "next: {at}{}", answer.next.what);

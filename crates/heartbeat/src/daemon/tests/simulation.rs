@@ -98,6 +98,7 @@ async fn starts<'w>(world: &'w World, watcher: Arc<Simulated<'w>>) {
         for call in watcher.decide().await.unwrap().calls {
             let watcher = Arc::clone(&watcher);
             calls.push(async move {
+                let _calling = InCall::new(world);
                 let outcome = watcher.call(&call).await;
                 (call, outcome)
             });
@@ -112,6 +113,22 @@ async fn starts<'w>(world: &'w World, watcher: Arc<Simulated<'w>>) {
         if !ended.is_empty() {
             watcher.record(&ended).await.unwrap();
         }
+    }
+}
+
+/// While a call is being made no token is forgotten: an hour is not spent between a look at the clock and a post.
+struct InCall<'w>(&'w World);
+
+impl<'w> InCall<'w> {
+    fn new(world: &'w World) -> Self {
+        world.workspace().in_flight += 1;
+        Self(world)
+    }
+}
+
+impl Drop for InCall<'_> {
+    fn drop(&mut self) {
+        self.0.workspace().in_flight -= 1;
     }
 }
 
@@ -327,9 +344,9 @@ fn late_call(world: &World) {
 
 /// A long time passes in which no daemon was stopped within a call: the workspace forgets its tokens.
 fn forget_tokens(world: &World) {
-    world.sleep(90);
     let mut workspace = world.workspace();
     if workspace.in_flight == 0 {
+        world.sleep(90);
         workspace.tokens.clear();
         workspace.on_the_way.clear();
     }

@@ -240,10 +240,20 @@ fn masked_sensor(row: &SensorRow) -> String {
 fn mask(value: &mut Value) {
     match value {
         Value::Object(members) => {
+            // Whoever carries on what a killed process began says so.
+            members.remove("adopted");
             for (key, member) in members {
                 if matches!(
                     key.as_str(),
-                    "token" | "at" | "run_id" | "last_run" | "folder" | "born" | "domain"
+                    "token"
+                        | "at"
+                        | "run_id"
+                        | "last_run"
+                        | "folder"
+                        | "born"
+                        | "domain"
+                        | "etag"
+                        | "modified"
                 ) {
                     *member = Value::from("*");
                 } else {

@@ -74,9 +74,9 @@ async fn metrics_are_the_documented_ones_and_count_what_happened() {
     at_least("heartbeat_commits_total", &["role=\"sensor\""], 4.0);
     at_least("heartbeat_commits_total", &["role=\"journal\""], 1.0);
     let log = yard.table_dir("control").join("_delta_log");
-    let versions = std::fs::read_dir(log)
-        .unwrap()
-        .filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().ends_with(".json"));
+    let versions = std::fs::read_dir(log).unwrap().filter(|entry| {
+        entry.as_ref().unwrap().file_name().to_str().unwrap().rsplit('.').next() == Some("json")
+    });
     is("heartbeat_table_version", &["role=\"control\""], versions.count() as f64 - 1.0);
     assert_eq!(daemon.json("/readyz").await.1["status"], "ready");
     assert_eq!(daemon.json("/healthz").await.1["status"], "ok");
@@ -93,9 +93,9 @@ async fn store_that_hangs_makes_the_daemon_unhealthy_and_does_not_keep_it_from_e
     daemon.ready().await;
     assert_eq!(daemon.page("/healthz").await.0, 200);
     let log = yard.table_dir("control").join("_delta_log");
-    let next = std::fs::read_dir(&log)
-        .unwrap()
-        .filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().ends_with(".json"));
+    let next = std::fs::read_dir(&log).unwrap().filter(|entry| {
+        entry.as_ref().unwrap().file_name().to_str().unwrap().rsplit('.').next() == Some("json")
+    });
     let pipe = log.join(format!("{:020}.json", next.count()));
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let body = until("an unhealthy daemon", async || match daemon.page("/healthz").await {

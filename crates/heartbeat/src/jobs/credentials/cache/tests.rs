@@ -81,7 +81,7 @@ async fn a_short_life_is_stale_at_its_half() {
     let server = Server::new([Ok(10 * MINUTE), Ok(10 * MINUTE)]);
     let cache = server.cache();
     token(&cache).await;
-    tokio::time::advance(5 * MINUTE - Duration::from_secs(1)).await;
+    tokio::time::advance((5 * MINUTE).saturating_sub(Duration::from_secs(1))).await;
     token(&cache).await;
     settle().await;
     assert_eq!(server.asked(), 1);
@@ -99,7 +99,7 @@ async fn a_failed_renewal_is_not_repeated_for_a_minute_and_the_old_token_goes_on
     tokio::time::advance(41 * MINUTE).await;
     token(&cache).await;
     settle().await;
-    tokio::time::advance(MINUTE - Duration::from_secs(1)).await;
+    tokio::time::advance(MINUTE.saturating_sub(Duration::from_secs(1))).await;
     assert_eq!(token(&cache).await, "t1");
     settle().await;
     assert_eq!(server.asked(), 2);
@@ -115,7 +115,7 @@ async fn calls_wait_only_for_an_expired_token_and_one_fetch_serves_all() {
     let cache = server.cache();
     token(&cache).await;
     server.permits.forget_permits(100);
-    tokio::time::advance(HOUR - Duration::from_secs(40)).await;
+    tokio::time::advance(HOUR.saturating_sub(Duration::from_secs(40))).await;
     let calls: Vec<_> = (0..50)
         .map(|_| {
             let cache = cache.clone();
