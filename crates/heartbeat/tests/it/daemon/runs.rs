@@ -4,13 +4,19 @@ use heartbeat::jobs_api::{Fault, FaultKind, FaultTarget, Phase, RunResult};
 
 use crate::support::daemon::Daemon;
 use crate::support::wait::until;
-use crate::support::yard::{Yard, told};
+use crate::support::yard::{CONTROL, SENSOR, Yard, told};
 
-/// Runs have been asked for, and folders looked at, from begin to end.
+/// Folders have been looked at, from begin to end.
+async fn some_looks(daemon: &Daemon) {
+    let source = "source=\"trigger_file\"";
+    let checks = daemon.metric("heartbeat_checks_total", &[source]).await;
+    daemon.metric_reaches("heartbeat_checks_total", &[source], checks + 3.0).await;
+}
+
+/// The same, and runs have been asked for.
 async fn some_passes(yard: &Yard, daemon: &Daemon) {
     let asked = yard.workspace.count("runs/list") + yard.workspace.count("runs/get");
-    let checks = daemon.metric("heartbeat_checks_total", &["source=\"trigger_file\""]).await;
-    daemon.metric_reaches("heartbeat_checks_total", &["source=\"trigger_file\""], checks + 3.0).await;
+    some_looks(daemon).await;
     until("questions about runs", async || {
         let now = yard.workspace.count("runs/list") + yard.workspace.count("runs/get");
         if now >= asked + 3 { Ok(()) } else { Err((now, daemon.log().text())) }
@@ -108,4 +114,44 @@ async fn call_that_hangs_delays_neither_other_jobs_nor_the_end() {
         .collect();
     tokens.dedup();
     assert_eq!(tokens.len(), 1, "one token for one set of news");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retrigger_starts_a_job_again_with_the_same_news() {
+    let yard = Yard::new("jobs: {21: {results: [FAILED, SUCCESS]}}").await;
+    yard.feed("folder x 21 TRUE").await;
+    let daemon = yard.daemon().await;
+    yard.file("x", "1.txt");
+    yard.runs_end(21, 1, &daemon).await;
+    daemon.metric_reaches("heartbeat_runs", &["state=\"failed\""], 1.0).await;
+    yard.run(&["retrigger", "21", "--control-table", CONTROL, "--sensor-table", SENSOR]).await;
+    yard.runs_end(21, 2, &daemon).await;
+    yard.status(21, "COMPLETED", &daemon).await;
+    let runs = yard.runs(21);
+    assert_eq!(
+        (told(&runs[0]), told(&runs[1])),
+        (told(&runs[1]), [("x".into(), vec!["1.txt".into()])].into())
+    );
+    daemon.stop().await;
+    let entries = yard.journal(Some(21)).await;
+    assert!(entries.iter().any(|entry| entry.event == "retriggered"), "{entries:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn paused_rows_start_nothing_until_they_are_resumed() {
+    let yard = Yard::new("jobs: {21: {}, 22: {}}").await;
+    yard.feed("folder x 21 TRUE\nfolder y 22 TRUE").await;
+    let daemon = yard.daemon().await;
+    yard.run(&["pause", "--job-id", "21", "--control-table", CONTROL]).await;
+    yard.file("x", "1.txt");
+    for round in 1..=3 {
+        yard.file("y", &format!("{round}.txt"));
+        yard.runs_end(22, round, &daemon).await;
+    }
+    some_looks(&daemon).await;
+    assert_eq!(yard.runs(21), []);
+    yard.run(&["resume", "--job-id", "21", "--control-table", CONTROL]).await;
+    yard.runs_end(21, 1, &daemon).await;
+    assert_eq!(told(&yard.runs(21)[0])["x"], ["1.txt"], "what came meanwhile is found");
+    daemon.stop().await;
 }
