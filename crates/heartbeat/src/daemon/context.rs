@@ -29,6 +29,14 @@ pub(super) struct Context {
 }
 
 impl Context {
+    /// Says when a task that is no source works next, and how long that may take. What did not end in time last is not
+    /// planned anew: it stays overdue until something ends.
+    pub(super) fn plan_unless(&self, hangs: bool, name: &str, period: Duration, deadline: Duration) {
+        if !hangs {
+            self.plan(name, period, period, deadline);
+        }
+    }
+
     /// Says when a task that is no source works next, and how long that may take.
     pub(super) fn plan(&self, name: &str, wait: Duration, period: Duration, deadline: Duration) {
         let now = Instant::now();

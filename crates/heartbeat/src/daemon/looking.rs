@@ -39,13 +39,17 @@ impl Looking {
         let label = SourceLabel::new(self.config.lane.kind, self.config.name.clone());
         self.context.metrics.source_added(&label, Instant::now());
         let mut complaint = Complaint::default();
-        let mut last = None;
+        let (mut last, mut hangs) = (None, false);
         let mut stop = self.context.stop.clone();
-        while let Some(tick) = self.wait(last).await {
+        while let Some(tick) = self.wait(last, hangs).await {
             let began = Instant::now();
             let delay = SystemClock.now().duration_since(tick.at).try_into().unwrap_or_default();
             let Some(looked) = stop.unless_asked(self.look(&source)).await else { break };
-            self.context.board.ended(&self.config.name);
+            hangs = looked.is_none();
+            let looked = looked.unwrap_or_else(|| Err(hang()));
+            if !hangs {
+                self.context.board.ended(&self.config.name);
+            }
             self.context.board.table(&self.control, looked.is_ok());
             let check = judge(&looked, began.elapsed(), delay, tick.missed);
             self.context.metrics.checked(&label, &check, Instant::now());
@@ -69,7 +73,7 @@ impl Looking {
     }
 
     /// Waits for the next planned time; `None` when the lane is to stop first. A clock that jumps meanwhile moves it.
-    async fn wait(&self, last: Option<Timestamp>) -> Option<Tick> {
+    async fn wait(&self, last: Option<Timestamp>, hangs: bool) -> Option<Tick> {
         let mut stop = self.context.stop.clone();
         let schedule = &self.config.schedule;
         let mut tick = schedule.next(last, SystemClock.now());
@@ -82,7 +86,10 @@ impl Looking {
                 period: schedule.period(),
                 deadline: self.config.deadline,
             };
-            self.context.board.planned(&self.config.name, plan, Instant::now());
+            // A look that never ended stays overdue until one does: each try is given up in time.
+            if !hangs {
+                self.context.board.planned(&self.config.name, plan, Instant::now());
+            }
             if wait.is_zero() {
                 return Some(tick);
             }
@@ -91,12 +98,13 @@ impl Looking {
         }
     }
 
-    async fn look(&self, source: &AnySource) -> Result<Look, String> {
+    /// `None` when the tables did not answer.
+    async fn look(&self, source: &AnySource) -> Option<Result<Look, String>> {
         let deadline = self.config.deadline;
         let look = self.watcher.look(&self.config.name, &self.config.lane, source, deadline);
         match tokio::time::timeout(deadline + STORE_LIMIT, look).await {
-            Ok(looked) => looked.map_err(|error: EngineError| chain(&error)),
-            Err(_) => Err(format!("the tables did not answer within {} s", STORE_LIMIT.as_secs())),
+            Ok(looked) => Some(looked.map_err(|error: EngineError| chain(&error))),
+            Err(_) => None,
         }
     }
 
@@ -110,6 +118,10 @@ impl Looking {
             (0..lost).for_each(|_| self.context.metrics.commit_lost(label));
         }
     }
+}
+
+fn hang() -> String {
+    format!("the tables did not answer within {} s", STORE_LIMIT.as_secs())
 }
 
 fn judge(looked: &Result<Look, String>, took: Duration, delay: Duration, missed: u64) -> Check {

@@ -33,6 +33,27 @@ pub(super) struct Starting {
     pub(super) sources: BTreeMap<SourceKind, SourceLabel>,
 }
 
+/// When to decide again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// When something happens.
+    Stirred,
+    /// At a time, too.
+    At(Instant),
+    /// The tables do not answer: soon.
+    Hangs,
+}
+
+impl Next {
+    fn at(self) -> Option<Instant> {
+        match self {
+            Self::Stirred => None,
+            Self::At(at) => Some(at),
+            Self::Hangs => Some(Instant::now() + Duration::from_secs(1)),
+        }
+    }
+}
+
 type Calls = JoinSet<(Call, StartOutcome)>;
 
 impl Starting {
@@ -41,34 +62,37 @@ impl Starting {
         let mut stop = self.context.stop.clone();
         let mut complaint = Complaint::default();
         let mut calls = Calls::new();
-        let mut again: Option<Instant> = None;
+        let (mut again, mut hangs): (Option<Instant>, bool) = (None, false);
         loop {
-            self.context.plan(&self.name, SIGN_OF_LIFE, SIGN_OF_LIFE, 2 * STORE_LIMIT);
+            self.context.plan_unless(hangs, &self.name, SIGN_OF_LIFE, 2 * STORE_LIMIT);
             let mut ended = Vec::new();
             let decides = tokio::select! {
                 biased;
                 () = stop.asked() => break,
-                Some(call) = calls.join_next() => { ended.extend(call.ok()); false }
+                Some(call) = calls.join_next() => { ended.push(ended_call(call)); false }
                 () = self.stir.notified() => true,
                 () = sleep_until(again) => true,
                 () = tokio::time::sleep(SIGN_OF_LIFE) => false,
             };
             while let Some(call) = calls.try_join_next() {
-                ended.extend(call.ok());
+                ended.push(ended_call(call));
             }
             let failed = ended.iter().any(|(_, outcome)| !matches!(outcome, StartOutcome::Accepted(_)));
-            self.record(&ended, &mut complaint).await;
+            let recorded = self.record(&ended, &mut complaint).await;
             // A start that failed is tried again at a time that only a decision knows.
-            if decides || failed {
-                again = self.decide(&mut calls, &mut complaint).await;
+            if decides || failed || hangs {
+                let decided = self.decide(&mut calls, &mut complaint).await;
+                hangs = decided == Next::Hangs;
+                again = decided.at();
             }
+            hangs |= recorded == Next::Hangs;
         }
         self.finish(calls).await;
         self.context.board.removed(&self.name);
     }
 
     /// When to decide again although nothing has happened.
-    async fn decide(&self, calls: &mut Calls, complaint: &mut Complaint) -> Option<Instant> {
+    async fn decide(&self, calls: &mut Calls, complaint: &mut Complaint) -> Next {
         match tokio::time::timeout(STORE_LIMIT, self.watcher.decide()).await {
             Ok(Ok(decided)) => {
                 complaint.over(&self.name);
@@ -79,22 +103,19 @@ impl Starting {
                         (call, outcome)
                     });
                 }
-                decided.again_at.map(instant)
+                decided.again_at.map_or(Next::Stirred, |at| Next::At(instant(at)))
             }
-            Ok(Err(error)) => self.complain(complaint, chain(&error)),
-            Err(_) => self.complain(complaint, "the tables did not answer in time".to_owned()),
+            Ok(Err(error)) => {
+                complaint.tell(&self.name, chain(&error));
+                Next::At(Instant::now() + Duration::from_secs(1))
+            }
+            Err(_) => self.hangs(complaint),
         }
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "it ends the arms that have no other time")]
-    fn complain(&self, complaint: &mut Complaint, error: String) -> Option<Instant> {
-        complaint.tell(&self.name, error);
-        Some(Instant::now() + Duration::from_secs(1))
-    }
-
-    async fn record(&self, ended: &[(Call, StartOutcome)], complaint: &mut Complaint) {
+    async fn record(&self, ended: &[(Call, StartOutcome)], complaint: &mut Complaint) -> Next {
         if ended.is_empty() {
-            return;
+            return Next::Stirred;
         }
         for (call, outcome) in ended {
             self.measure(call, outcome);
@@ -103,8 +124,14 @@ impl Starting {
             Ok(Ok(())) => {}
             // The claims stay open: they are found in the table, and asked for again with the same tokens.
             Ok(Err(error)) => complaint.tell(&self.name, chain(&error)),
-            Err(_) => complaint.tell(&self.name, "the tables did not answer in time".to_owned()),
+            Err(_) => return self.hangs(complaint),
         }
+        Next::Stirred
+    }
+
+    fn hangs(&self, complaint: &mut Complaint) -> Next {
+        complaint.tell(&self.name, "the tables did not answer in time".to_owned());
+        Next::Hangs
     }
 
     fn measure(&self, call: &Call, outcome: &StartOutcome) {
@@ -135,7 +162,7 @@ impl Starting {
         let mut ended = Vec::new();
         let waits = async {
             while let Some(call) = calls.join_next().await {
-                ended.extend(call.ok());
+                ended.push(ended_call(call));
             }
         };
         let in_time = tokio::time::timeout(self.context.grace / 2, waits).await.is_ok();
@@ -144,6 +171,11 @@ impl Starting {
         }
         self.record(&ended, &mut Complaint::default()).await;
     }
+}
+
+/// A call that panics is a fault of ours, and ends the loop with it.
+fn ended_call(call: Result<(Call, StartOutcome), tokio::task::JoinError>) -> (Call, StartOutcome) {
+    call.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 async fn sleep_until(at: Option<Instant>) {

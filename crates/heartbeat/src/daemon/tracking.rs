@@ -34,8 +34,9 @@ impl Tracking {
         let (mut complaint, mut unanswered) = (Complaint::default(), Complaint::default());
         let mut rests_next = Instant::now();
         let period = self.runs.poll_interval;
+        let mut hangs = false;
         loop {
-            self.context.plan(&self.name, period, period, LIMIT);
+            self.context.plan_unless(hangs, &self.name, period, LIMIT);
             if stop.sleep(period).await.is_none() {
                 break;
             }
@@ -45,6 +46,7 @@ impl Tracking {
             else {
                 break;
             };
+            hangs = tracked.is_err();
             match tracked {
                 Ok(Ok(report)) => {
                     complaint.over(&self.name);

@@ -34,12 +34,15 @@ impl Writing {
         let mut stop = self.context.stop.clone();
         let mut complaint = Complaint::default();
         let period = self.config.flush_interval;
+        let mut hangs = false;
         loop {
-            self.context.plan(&self.name, period, period, LIMIT);
+            self.context.plan_unless(hangs, &self.name, period, LIMIT);
             if stop.sleep(period).await.is_none() {
                 break;
             }
-            match tokio::time::timeout(LIMIT, self.flush()).await {
+            let flushed = tokio::time::timeout(LIMIT, self.flush()).await;
+            hangs = flushed.is_err();
+            match flushed {
                 Ok(Ok(())) => complaint.over(&self.name),
                 Ok(Err(error)) => complaint.tell(&self.name, error),
                 Err(_) => complaint.tell(&self.name, "the table did not answer in time".to_owned()),
@@ -90,8 +93,9 @@ impl Keeping {
         let mut complaint = Complaint::default();
         let period = self.config.interval.min(CHECKPOINT_PERIOD);
         let mut prune_at = Instant::now() + self.config.interval;
+        let mut hangs = false;
         loop {
-            self.context.plan(&self.name, period, period, LIMIT);
+            self.context.plan_unless(hangs, &self.name, period, LIMIT);
             if stop.sleep(period).await.is_none() {
                 break;
             }
@@ -99,11 +103,13 @@ impl Keeping {
             if prunes {
                 prune_at = Instant::now() + self.config.interval;
             }
-            match stop.unless_asked(tokio::time::timeout(LIMIT, self.maintain(prunes))).await {
-                None => break,
-                Some(Ok(Ok(()))) => complaint.over(&self.name),
-                Some(Ok(Err(error))) => complaint.tell(&self.name, error),
-                Some(Err(_)) => complaint.tell(&self.name, "the tables did not answer in time".to_owned()),
+            let maintained = stop.unless_asked(tokio::time::timeout(LIMIT, self.maintain(prunes))).await;
+            let Some(maintained) = maintained else { break };
+            hangs = maintained.is_err();
+            match maintained {
+                Ok(Ok(())) => complaint.over(&self.name),
+                Ok(Err(error)) => complaint.tell(&self.name, error),
+                Err(_) => complaint.tell(&self.name, "the tables did not answer in time".to_owned()),
             }
         }
         self.context.board.removed(&self.name);

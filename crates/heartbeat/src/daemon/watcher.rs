@@ -169,11 +169,16 @@ where
     pub(crate) async fn record(&self, outcomes: &[(Call, StartOutcome)]) -> Result<(), EngineError> {
         let by_token =
             outcomes.iter().map(|(call, outcome)| (call.token().to_owned(), outcome.clone())).collect();
-        let recorded = self.engine.record(&by_token, &self.clock).await;
+        self.forget_calls(outcomes);
+        self.engine.record(&by_token, &self.clock).await
+    }
+
+    /// Before the outcomes are written, because that may be given up: the claims are found in the table then, and their
+    /// tokens posted again.
+    fn forget_calls(&self, outcomes: &[(Call, StartOutcome)]) {
         let now = self.clock.now();
         let mut memory = self.memory();
         for (call, outcome) in outcomes {
-            // Also when it could not be written: the claim is found in the table, and the same token posted.
             memory.calling.remove(&call.job);
             match outcome {
                 StartOutcome::Accepted(_) => drop(memory.jobs.succeeded(&call.job)),
@@ -182,7 +187,6 @@ where
                 }
             }
         }
-        recorded
     }
 
     /// Asks about open runs, and writes down what they tell.
