@@ -25,8 +25,10 @@ pub struct RowNews {
     pub sensor_source: String,
     /// `sensor_id` of the row.
     pub sensor_id: String,
-    /// What is new; `None` where others have marked the row, and nobody knows.
+    /// What is new; `None` where it is not known.
     pub manifest: Option<Manifest>,
+    /// True where it is known and could not be read; otherwise others have marked the row.
+    pub unread: bool,
 }
 
 /// The manifests of a claim's rows that are stored beside the table, by digest.
@@ -48,6 +50,7 @@ pub fn of_claim(view: &View, claim: &Claim, fetched: &BTreeMap<String, Manifest>
     let news = covered.map(|sensor| RowNews {
         sensor_source: sensor.source.as_str().to_owned(),
         sensor_id: sensor.id.clone(),
+        unread: matches!(&sensor.state.manifest, Some(StoredManifest::Sha256(digest)) if !fetched.contains_key(digest)),
         manifest: sensor.state.manifest.as_ref().and_then(|stored| match stored.inline() {
             Ok(manifest) => Some(manifest),
             Err(digest) => fetched.get(digest).cloned(),
@@ -92,7 +95,12 @@ fn document(parts: &[Value]) -> String {
 fn part(row: &RowNews, listed: bool) -> Value {
     let mut part = json!({"sensor_source": row.sensor_source, "sensor_id": row.sensor_id});
     let (name, list, count) = match &row.manifest {
-        None => return part,
+        None => {
+            if row.unread {
+                part["omitted"] = true.into();
+            }
+            return part;
+        }
         Some(Manifest::Offsets(ranges)) => ("offsets", json!(ranges), ranges.len()),
         Some(Manifest::Files(files)) => ("files", json!(files), files.len()),
     };
@@ -117,6 +125,7 @@ mod tests {
             sensor_source: "trigger_file".into(),
             sensor_id: id.into(),
             manifest: Some(Manifest::Files((0..count).map(file).collect())),
+            unread: false,
         }
     }
 
@@ -127,6 +136,7 @@ mod tests {
             sensor_source: "kafka".into(),
             sensor_id: "p: t".into(),
             manifest: Some(Manifest::Offsets(vec![range])),
+            unread: false,
         };
         let foreign = RowNews { manifest: None, ..topic.clone() };
         assert_eq!(

@@ -13,7 +13,10 @@ pub(crate) type Cause = Box<dyn StdError + Send + Sync>;
 #[non_exhaustive]
 pub enum Error {
     /// Nothing at the location is a Delta table.
-    #[error("there is no Delta table at `{path}`; create it with `heartbeat init`")]
+    #[error(
+        "there is no Delta table at `{path}`; create it with `heartbeat init`, or, if there was one, look for its storage \
+         first: a new one knows nothing of what was processed"
+    )]
     NotATable {
         /// Where a table was looked for.
         path: String,

@@ -15,6 +15,7 @@ const MOST_WAITING: usize = 100_000;
 #[derive(Debug)]
 pub struct Scribe {
     writer: String,
+    keeps: bool,
     inner: Mutex<Inner>,
 }
 
@@ -43,7 +44,17 @@ impl Scribe {
     /// Entries will say that `command` wrote them, with this machine's name and the process id.
     pub fn new(command: &str) -> Self {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Self { writer: format!("{command}@{host}:{}", std::process::id()), inner: Mutex::default() }
+        Self {
+            writer: format!("{command}@{host}:{}", std::process::id()),
+            keeps: true,
+            inner: Mutex::default(),
+        }
+    }
+
+    /// The same, keeping nothing: nobody will write it.
+    #[must_use]
+    pub fn silent(self) -> Self {
+        Self { keeps: false, ..self }
     }
 
     /// Who writes.
@@ -60,6 +71,9 @@ impl Scribe {
         message: impl Into<String>,
         detail: Option<String>,
     ) {
+        if !self.keeps {
+            return;
+        }
         let entry = Entry {
             at,
             event: event.as_str().to_owned(),
@@ -76,18 +90,20 @@ impl Scribe {
         inner.shorten();
     }
 
-    /// Notes what would be told again and again, once per `key`.
+    /// Notes what would be told again and again, once per `key`; true that once.
     pub fn note_once(
         &self,
         key: String,
         at: Timestamp,
         event: Event,
         about: About<'_>,
-        message: impl Into<String>,
-    ) {
-        if self.lock().remember(key) {
+        message: &str,
+    ) -> bool {
+        let is_new = self.lock().remember(key);
+        if is_new {
             self.note(at, event, about, message, None);
         }
+        is_new
     }
 
     /// Takes all that waits, oldest first, and how many were lost since the last time.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 use heartbeat_core::claim::StartOutcome;
@@ -104,6 +105,25 @@ impl Jobs for Workspaces {
     }
 
     async fn runs(&self, domain: &Domain, run_ids: &[i64]) -> BTreeMap<i64, Result<Run, NoAnswer>> {
+        // A workspace that hangs must not keep what others tell from being written.
+        if let Ok(answers) = tokio::time::timeout(RUNS_LIMIT, self.ask_runs(domain, run_ids)).await {
+            return answers;
+        }
+        let late = NoAnswer(format!("workspace {domain} did not answer within {} s", RUNS_LIMIT.as_secs()));
+        run_ids.iter().map(|id| (*id, Err(late.clone()))).collect()
+    }
+
+    async fn runs_since(&self, domain: &Domain, job: &JobId, since: Timestamp) -> Result<Vec<Run>, NoAnswer> {
+        let client = self.client(domain).map_err(NoAnswer)?;
+        let filter =
+            RunFilter { job_id: Some(job.to_string()), phase: RunPhase::Any, start_time_from: Some(since) };
+        let runs = client.list_runs(&filter).await.map_err(|error| NoAnswer(chain(&error)))?;
+        Ok(runs.into_iter().map(judged).collect())
+    }
+}
+
+impl Workspaces {
+    async fn ask_runs(&self, domain: &Domain, run_ids: &[i64]) -> BTreeMap<i64, Result<Run, NoAnswer>> {
         let client = match self.client(domain) {
             Ok(client) => client,
             Err(why) => return run_ids.iter().map(|id| (*id, Err(NoAnswer(why.clone())))).collect(),
@@ -134,15 +154,10 @@ impl Jobs for Workspaces {
         }
         answers
     }
-
-    async fn runs_since(&self, domain: &Domain, job: &JobId, since: Timestamp) -> Result<Vec<Run>, NoAnswer> {
-        let client = self.client(domain).map_err(NoAnswer)?;
-        let filter =
-            RunFilter { job_id: Some(job.to_string()), phase: RunPhase::Any, start_time_from: Some(since) };
-        let runs = client.list_runs(&filter).await.map_err(|error| NoAnswer(chain(&error)))?;
-        Ok(runs.into_iter().map(judged).collect())
-    }
 }
+
+/// All questions about the runs of one workspace together may take this long.
+const RUNS_LIMIT: Duration = Duration::from_mins(1);
 
 /// Single calls that are on their way at a time; the client keeps to the workspace's limit.
 const GETS_AT_A_TIME: usize = 16;

@@ -168,7 +168,7 @@ fn init_logs(global: &Global) {
     let level = match (global.quiet, global.verbose) {
         (true, _) => "off,heartbeat=error,heartbeat_delta=error",
         // What the libraries below log of their own is in our errors, in words for users.
-        (false, 0) => "off,heartbeat=warn,heartbeat_delta=warn",
+        (false, 0) => "off,heartbeat=warn,heartbeat_delta=warn,heartbeat::daemon=info,heartbeat::server=info",
         (false, 1) => "off,heartbeat=info,heartbeat_delta=info",
         (false, 2) => "info,heartbeat=debug,heartbeat_delta=debug",
         (false, _) => "debug",

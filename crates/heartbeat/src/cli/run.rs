@@ -28,7 +28,7 @@ fn read(session: &Session, args: &args::Run) -> Option<Config> {
         Some(path) => match Config::read(path, &session.warehouse) {
             Ok(reading) => reading,
             Err(error) => {
-                session.printer.error(&format!("error: {}", chain(&error)));
+                session.printer.error(&format!("error: {}: {}", path.display(), chain(&error)));
                 return None;
             }
         },

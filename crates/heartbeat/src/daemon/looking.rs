@@ -45,7 +45,7 @@ impl Looking {
             let began = Instant::now();
             let delay = SystemClock.now().duration_since(tick.at).try_into().unwrap_or_default();
             let Some(looked) = stop.unless_asked(self.look(&source)).await else { break };
-            hangs = looked.is_none();
+            hangs = looked.is_none() || complaint.lasts();
             let looked = looked.unwrap_or_else(|| Err(hang()));
             if !hangs {
                 self.context.board.ended(&self.config.name);
@@ -59,7 +59,7 @@ impl Looking {
                     for remark in &look.report.warnings {
                         tracing::debug!(source = self.config.name, remark, "remark of a source");
                     }
-                    self.count_commits(look.versions);
+                    self.context.count_commits(&self.watcher, &self.tables);
                     if look.stirs {
                         self.stir.notify_one();
                     }
@@ -105,17 +105,6 @@ impl Looking {
         match tokio::time::timeout(deadline + STORE_LIMIT, look).await {
             Ok(looked) => Some(looked.map_err(|error: EngineError| chain(&error))),
             Err(_) => None,
-        }
-    }
-
-    fn count_commits(&self, versions: (u64, u64)) {
-        let (control, sensor) = self.watcher.engine().commits();
-        let tallies = [(control, versions.0), (sensor, versions.1)];
-        for (label, (tally, version)) in self.tables.iter().zip(tallies) {
-            let (done, lost) = tally.take();
-            self.context.metrics.table_read(label, version);
-            (0..done).for_each(|_| self.context.metrics.committed(label, version));
-            (0..lost).for_each(|_| self.context.metrics.commit_lost(label));
         }
     }
 }

@@ -27,6 +27,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use heartbeat_core::row::{ControlRow, SensorRow};
+use heartbeat_delta::{DeltaTable, Error};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::context::Context;
@@ -38,7 +40,7 @@ use crate::error_chain::chain;
 use crate::jobs::Observer;
 use crate::metrics::Metrics;
 use crate::paths;
-use crate::server::{Board, Server, ServerError, Shown, routes};
+use crate::server::{Board, Plan, Server, ServerError, Shown, TickKind, routes};
 use crate::systemd::Systemd;
 use crate::workspaces::Workspaces;
 
@@ -93,6 +95,9 @@ enum Event {
     Look,
 }
 
+/// Name of a reload, for health.
+const RELOAD: &str = "reload";
+
 /// How often the health is looked at where no watchdog asks for it more often.
 const HEALTH_PERIOD: Duration = Duration::from_secs(5);
 
@@ -105,6 +110,7 @@ pub async fn run(config: Config, read: impl Fn() -> Option<Config>) -> Result<()
     let board = Arc::new(Board::default());
     let mut listening = config.listen;
     let mut server = serve(listening, &metrics, &board).await?;
+    check_tables(&config).await?;
     let mut daemon = Daemon::start(config, metrics, board)?;
     systemd.ready(&daemon.summary());
     let mut sick = false;
@@ -119,13 +125,20 @@ pub async fn run(config: Config, read: impl Fn() -> Option<Config>) -> Result<()
             Event::Look => daemon.look_after(&systemd, &mut sick),
             Event::Reload => {
                 systemd.reloading();
-                if let Some(config) = read() {
+                if let Some(config) = sound(read()).await {
                     if config.listen != listening {
-                        if let Some(old) = server.take() {
-                            old.stop().await;
+                        match serve(config.listen, &daemon.metrics, &daemon.board).await {
+                            Ok(new) => {
+                                listening = config.listen;
+                                if let Some(old) = std::mem::replace(&mut server, new) {
+                                    old.stop().await;
+                                }
+                            }
+                            Err(error) => {
+                                let error = chain(&error);
+                                tracing::error!(error, "metrics and health stay where they are");
+                            }
                         }
-                        listening = config.listen;
-                        server = serve(listening, &daemon.metrics, &daemon.board).await?;
                     }
                     daemon = daemon.reloaded(config).await?;
                 }
@@ -135,12 +148,62 @@ pub async fn run(config: Config, read: impl Fn() -> Option<Config>) -> Result<()
     }
     tracing::info!("daemon stops");
     systemd.stopping("stopping");
-    let grace = daemon.config.shutdown_grace;
-    if tokio::time::timeout(grace, daemon.stop()).await.is_err() {
+    // A part of the time is for the process to end.
+    let grace = daemon.config.shutdown_grace.mul_f64(0.9);
+    let served = async {
+        if let Some(server) = server {
+            server.stop().await;
+        }
+    };
+    let stopped = async { tokio::join!(daemon.stop(), served) };
+    if tokio::time::timeout(grace, stopped).await.is_err() {
         tracing::warn!("what did not end in time is left to the next daemon");
     }
-    if let Some(server) = server {
-        server.stop().await;
+    Ok(())
+}
+
+/// The configuration, unless a table that it names cannot be used: then the daemon goes on as it was.
+async fn sound(config: Option<Config>) -> Option<Config> {
+    let config = config?;
+    for source in config.watches.iter().flat_map(|watch| &watch.sources) {
+        if let Err(error) = crate::secrets::credentials(&source.domain, source.token.as_ref()) {
+            let error = chain(&error);
+            tracing::error!(domain = %source.domain, error, "no credentials, the daemon goes on as it was");
+            return None;
+        }
+    }
+    match check_tables(&config).await {
+        Ok(()) => Some(config),
+        Err(error) => {
+            let error = chain(&error);
+            tracing::error!(
+                error,
+                "the new configuration cannot be used, the daemon goes on with the one before"
+            );
+            None
+        }
+    }
+}
+
+/// Refuses tables that are not there, or that this version cannot write. A storage that does not answer now may later.
+async fn check_tables(config: &Config) -> Result<(), DaemonError> {
+    for watch in &config.watches {
+        let Place { control, sensor, .. } = place(watch)?;
+        let named = |table: &str, cause| DaemonError::Table { table: table.to_owned(), cause };
+        let control = DeltaTable::<ControlRow>::new(&control).map_err(|e| named(&watch.control.name, e))?;
+        let sensor = DeltaTable::<SensorRow>::new(&sensor).map_err(|e| named(&watch.sensor.name, e))?;
+        for (name, checked) in [
+            (&watch.control.name, control.ensure_writable().await),
+            (&watch.sensor.name, sensor.ensure_writable().await),
+        ] {
+            match checked {
+                Ok(()) => {}
+                Err(cause @ Error::Storage { .. }) => {
+                    tracing::warn!(table = name, error = chain(&cause), "table cannot be read yet");
+                }
+                Err(cause) => return Err(named(name, cause)),
+            }
+        }
     }
     Ok(())
 }
@@ -164,7 +227,7 @@ impl Daemon {
             stop,
             grace: config.shutdown_grace,
         };
-        let workspaces = Arc::new(workspaces(&config, &metrics));
+        let workspaces = Arc::new(workspaces(&config, &metrics, &board));
         let mut pairs = Vec::with_capacity(config.watches.len());
         for watch in &config.watches {
             let pair = Pair::start(watch, &place(watch)?, &config, &workspaces, &context);
@@ -182,7 +245,14 @@ impl Daemon {
             tracing::info!("configuration is as it was; secrets and certificates are read again");
         }
         let (metrics, board) = (Arc::clone(&self.metrics), Arc::clone(&self.board));
-        self.stop().await;
+        let grace = self.config.shutdown_grace;
+        let now = Instant::now();
+        let plan = Plan { kind: TickKind::Task, planned: now, period: grace, deadline: grace };
+        board.planned(RELOAD, plan, now);
+        if tokio::time::timeout(grace, self.stop()).await.is_err() {
+            tracing::warn!("what did not end in time is given up, and found again in the tables");
+        }
+        board.removed(RELOAD);
         Self::start(config, metrics, board)
     }
 
@@ -239,13 +309,14 @@ impl Signals {
 
 /// Clients for the workspaces that the configuration names. One that cannot be had fails the starts in it, not the
 /// others'.
-fn workspaces(config: &Config, metrics: &Arc<Metrics>) -> Workspaces {
+fn workspaces(config: &Config, metrics: &Arc<Metrics>, board: &Board) -> Workspaces {
     let observer: Arc<dyn Observer> = Arc::clone(metrics) as _;
     let mut workspaces = Workspaces::observed(observer);
     for source in config.watches.iter().flat_map(|watch| &watch.sources) {
         let added = crate::secrets::credentials(&source.domain, source.token.as_ref())
             .map_err(|error| format!("token: {}", chain(&error)))
             .and_then(|found| workspaces.add(&source.domain, found).map_err(|error| chain(&error)));
+        board.table(&format!("workspace {}", source.domain), added.is_ok());
         if let Err(why) = added {
             tracing::error!(domain = %source.domain, why, "workspace cannot be called");
             workspaces.add_unusable(&source.domain, why);

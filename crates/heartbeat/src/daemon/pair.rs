@@ -28,6 +28,9 @@ use crate::workspaces::Workspaces;
 /// Rows that fail are left alone for this long at first, and for their period where that is longer.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
+/// Writing the rest of the journal may take this long.
+const JOURNAL_LIMIT: Duration = Duration::from_secs(3);
+
 /// The tasks of a pair of tables.
 pub(super) struct Pair {
     name: String,
@@ -54,7 +57,8 @@ impl Pair {
         workspaces: &Arc<Workspaces>,
         context: &Context,
     ) -> Result<Self, Error> {
-        let scribe = Arc::new(Scribe::new("heartbeat run"));
+        let scribe = Scribe::new("heartbeat run");
+        let scribe = Arc::new(if config.journal.enabled { scribe } else { scribe.silent() });
         let name = watch.control.name.clone();
         let sources = began_detail(watch.sources.iter().map(|source| source.kind().as_str()));
         let message = format!("watches {name}");
@@ -92,7 +96,7 @@ impl Pair {
 
     fn spawn(&mut self, watch: &Watch, config: &Config) {
         let stir = Arc::new(Notify::new());
-        let (control, watcher) = (self.labels[0].clone(), &self.watcher);
+        let watcher = &self.watcher;
         let lanes: Vec<LaneConfig> = watch.sources.iter().flat_map(lanes).collect();
         let sources: BTreeMap<SourceKind, SourceLabel> = watch
             .sources
@@ -115,7 +119,7 @@ impl Pair {
             watcher: Arc::clone(watcher),
             name: format!("starts of {}", self.name),
             stir: Arc::clone(&stir),
-            control: control.clone(),
+            tables: self.labels.clone(),
             sources,
         };
         self.tasks.spawn(starting.run());
@@ -124,7 +128,7 @@ impl Pair {
             watcher: Arc::clone(watcher),
             name: format!("runs of {}", self.name),
             stir,
-            control,
+            tables: self.labels.clone(),
             runs: config.runs,
         };
         self.tasks.spawn(tracking.run());
@@ -176,9 +180,9 @@ impl Pair {
         let message = format!("watches {} no longer", self.name);
         scribe.note(SystemClock.now(), Event::Daemon, About::default(), message, None);
         if let Some(writing) = &self.writing
-            && let Err(error) = writing.flush().await
+            && !matches!(tokio::time::timeout(JOURNAL_LIMIT, writing.flush()).await, Ok(Ok(())))
         {
-            tracing::warn!(what = self.name, error, "the rest of the journal was not written");
+            tracing::warn!(what = self.name, "the rest of the journal was not written");
         }
         for label in &self.labels {
             self.context.metrics.table_removed(label);

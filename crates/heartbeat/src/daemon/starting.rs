@@ -28,7 +28,8 @@ pub(super) struct Starting {
     /// For logs and health.
     pub(super) name: String,
     pub(super) stir: Arc<Notify>,
-    pub(super) control: TableLabel,
+    /// The control and the sensor table.
+    pub(super) tables: [TableLabel; 2],
     /// Sources by kind, for metrics.
     pub(super) sources: BTreeMap<SourceKind, SourceLabel>,
 }
@@ -62,7 +63,8 @@ impl Starting {
         let mut stop = self.context.stop.clone();
         let mut complaint = Complaint::default();
         let mut calls = Calls::new();
-        let (mut again, mut hangs): (Option<Instant>, bool) = (None, false);
+        // What a process before this one has left behind is not waited with until a source is looked at.
+        let (mut again, mut hangs): (Option<Instant>, bool) = (Some(Instant::now()), false);
         loop {
             self.context.plan_unless(hangs, &self.name, SIGN_OF_LIFE, 2 * STORE_LIMIT);
             let mut ended = Vec::new();
@@ -72,7 +74,7 @@ impl Starting {
                 Some(call) = calls.join_next() => { ended.push(ended_call(call)); false }
                 () = self.stir.notified() => true,
                 () = sleep_until(again) => true,
-                () = tokio::time::sleep(SIGN_OF_LIFE) => false,
+                () = tokio::time::sleep(SIGN_OF_LIFE) => self.has_moved().await,
             };
             while let Some(call) = calls.try_join_next() {
                 ended.push(ended_call(call));
@@ -85,10 +87,13 @@ impl Starting {
                 hangs = decided == Next::Hangs;
                 again = decided.at();
             }
+            self.context.count_commits(&self.watcher, &self.tables);
             hangs |= recorded == Next::Hangs;
+            again = [again, recorded.at()].into_iter().flatten().min();
         }
         self.finish(calls).await;
         self.context.board.removed(&self.name);
+        self.context.board.table_removed(&self.name);
     }
 
     /// When to decide again although nothing has happened.
@@ -96,6 +101,7 @@ impl Starting {
         match tokio::time::timeout(STORE_LIMIT, self.watcher.decide()).await {
             Ok(Ok(decided)) => {
                 complaint.over(&self.name);
+                self.works(true);
                 for call in decided.calls {
                     let watcher = Arc::clone(&self.watcher);
                     calls.spawn(async move {
@@ -107,6 +113,7 @@ impl Starting {
             }
             Ok(Err(error)) => {
                 complaint.tell(&self.name, chain(&error));
+                self.works(false);
                 Next::At(Instant::now() + Duration::from_secs(1))
             }
             Err(_) => self.hangs(complaint),
@@ -123,10 +130,25 @@ impl Starting {
         match tokio::time::timeout(STORE_LIMIT, self.watcher.record(ended)).await {
             Ok(Ok(())) => {}
             // The claims stay open: they are found in the table, and asked for again with the same tokens.
-            Ok(Err(error)) => complaint.tell(&self.name, chain(&error)),
+            Ok(Err(error)) => {
+                complaint.tell(&self.name, chain(&error));
+                self.works(false);
+                return Next::At(Instant::now() + Duration::from_secs(1));
+            }
             Err(_) => return self.hangs(complaint),
         }
         Next::Stirred
+    }
+
+    /// Rows may have been steered, or fed, by commands: nobody else sees that between looks that are hours apart.
+    async fn has_moved(&self) -> bool {
+        let moved = tokio::time::timeout(STORE_LIMIT, self.watcher.has_moved()).await;
+        matches!(moved, Ok(Ok(true)))
+    }
+
+    /// Readiness knows of tables that can be read and not written.
+    fn works(&self, works: bool) {
+        self.context.board.table(&self.name, works);
     }
 
     fn hangs(&self, complaint: &mut Complaint) -> Next {
@@ -147,8 +169,8 @@ impl Starting {
                 StartResult::Unknown
             }
         };
-        metrics.start_answered(&self.control, result);
-        let source = call.source.and_then(|kind| self.sources.get(&kind));
+        metrics.start_answered(&self.tables[0], result);
+        let source = call.source.filter(|_| call.is_first()).and_then(|kind| self.sources.get(&kind));
         if let (StartOutcome::Accepted(_), Some(source), Some(detected)) = (outcome, source, call.detected_at)
         {
             let now = SystemClock.now();

@@ -23,7 +23,8 @@ pub(super) struct Tracking {
     /// For logs and health.
     pub(super) name: String,
     pub(super) stir: Arc<Notify>,
-    pub(super) control: TableLabel,
+    /// The control and the sensor table.
+    pub(super) tables: [TableLabel; 2],
     pub(super) runs: Runs,
 }
 
@@ -58,6 +59,7 @@ impl Tracking {
                         rests_next = Instant::now() + self.runs.rest_poll_interval;
                     }
                     self.measure(&report);
+                    self.context.count_commits(&self.watcher, &self.tables);
                     if let Err(error) = self.count_phases().await {
                         complaint.tell(&self.name, chain(&error));
                     }
@@ -76,7 +78,7 @@ impl Tracking {
             (RunEnd::Skipped, report.skipped),
         ];
         for (end, runs) in ended {
-            (0..runs).for_each(|_| self.context.metrics.run_ended(&self.control, end));
+            (0..runs).for_each(|_| self.context.metrics.run_ended(&self.tables[0], end));
         }
         if report.succeeded + report.skipped > 0 {
             self.stir.notify_one();
@@ -96,7 +98,7 @@ impl Tracking {
         }
         let phases = [(RunPhase::Claimed, claimed), (RunPhase::Active, active), (RunPhase::Failed, failed)];
         for (phase, jobs) in phases {
-            self.context.metrics.runs(&self.control, phase, jobs);
+            self.context.metrics.runs(&self.tables[0], phase, jobs);
         }
         Ok(())
     }

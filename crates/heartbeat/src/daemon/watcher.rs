@@ -62,8 +62,6 @@ pub(crate) struct Look {
     pub(crate) report: CheckReport,
     /// Rows of the lane that cannot be looked at, those that are left alone too.
     pub(crate) failing: usize,
-    /// Versions of the tables that it was made on.
-    pub(crate) versions: Versions,
     /// True when there may be something to start, or to repair: news, or tables that others have changed.
     pub(crate) stirs: bool,
 }
@@ -130,7 +128,7 @@ where
             self.engine.take_in(&answers, &self.clock).await?;
         }
         let stirs = changes || self.memory().decided != Some(versions);
-        Ok(Look { report, failing, versions, stirs })
+        Ok(Look { report, failing, stirs })
     }
 
     /// Repairs, decides and claims.
@@ -158,6 +156,12 @@ where
         }
         self.note_waiting(&mut memory, &claimed.waiting, now);
         Ok(decided)
+    }
+
+    /// Whether the tables have changed since the last decision.
+    pub(crate) async fn has_moved(&self) -> Result<bool, EngineError> {
+        let (_, versions) = self.engine.view().await?;
+        Ok(self.memory().decided != Some(versions))
     }
 
     /// Makes a call.

@@ -168,7 +168,7 @@ where
             if !lane.has(&question.asset) || resting.contains(&sensor.row_id) {
                 continue;
             }
-            match self.since(&question, lane.kind).await {
+            match self.since(&view, &question, lane.kind).await {
                 Ok(since) => {
                     asks.push(Ask { asset: question.asset.clone(), since });
                     asked.push(question);
@@ -241,7 +241,7 @@ where
     }
 
     /// The cursor of a question, fetched when it is stored beside the table; or what is wrong with it.
-    async fn since(&self, question: &Question, kind: SourceKind) -> Result<Since, String> {
+    async fn since(&self, view: &View, question: &Question, kind: SourceKind) -> Result<Since, String> {
         let digest = match &question.since {
             Cursor::Ready(since) => return Ok(since.clone()),
             Cursor::Digest(digest) => digest,
@@ -258,10 +258,10 @@ where
             })?;
         let position = serde_json::from_slice::<Position>(&bytes);
         if let Ok(position) = &position {
+            // What no row names any more has been superseded.
+            let named = view.digests();
             self.fetched(|known| {
-                if known.len() >= MOST_FETCHED {
-                    known.clear();
-                }
+                known.retain(|digest, _| named.contains(digest));
                 known.insert(digest.clone(), position.clone());
             });
         }
@@ -319,9 +319,6 @@ where
         digest.map_err(|error| format!("its {what} cannot be stored: {}", chain(&error)))
     }
 }
-
-/// Positions that are kept in memory.
-const MOST_FETCHED: usize = 10_000;
 
 /// What a source has answered about a row, by the row and the cursor that were asked with.
 #[derive(Debug)]

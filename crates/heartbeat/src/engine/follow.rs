@@ -105,10 +105,6 @@ where
                 (Some(RunState::Active), _) => report.going += 1,
                 (Some(RunState::Unknown(state)), _) => {
                     report.going += 1;
-                    report.warnings.push(format!(
-                        "run {} of job {} is in a state that is not known, `{state}`: taken as still running",
-                        run.run_id, run.job
-                    ));
                     self.note_unknown_state(run, state, clock.now());
                 }
                 (Some(RunState::Skipped(_)), _) => report.skipped += 1,

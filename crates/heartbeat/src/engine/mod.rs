@@ -93,6 +93,7 @@ pub struct Engine<C: Table<ControlRow>, S: Table<SensorRow>, B> {
 pub struct Tally {
     done: AtomicU64,
     lost: AtomicU64,
+    version: AtomicU64,
 }
 
 impl Tally {
@@ -101,8 +102,23 @@ impl Tally {
         (self.done.swap(0, Ordering::Relaxed), self.lost.swap(0, Ordering::Relaxed))
     }
 
-    fn count(&self, done: bool) {
-        if done { &self.done } else { &self.lost }.fetch_add(1, Ordering::Relaxed);
+    /// The newest version that was written or read.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Relaxed)
+    }
+
+    fn count(&self, done: Option<u64>) {
+        match done {
+            Some(version) => {
+                self.done.fetch_add(1, Ordering::Relaxed);
+                self.seen(version);
+            }
+            None => drop(self.lost.fetch_add(1, Ordering::Relaxed)),
+        }
+    }
+
+    fn seen(&self, version: u64) {
+        self.version.store(version, Ordering::Relaxed);
     }
 }
 
@@ -164,6 +180,8 @@ where
         let mut held = self.newest.lock().await;
         let loaded = self.load(&mut held).await?;
         let current = (Arc::clone(&loaded.view), loaded.versions());
+        self.control_commits.seen(current.1.0);
+        self.sensor_commits.seen(current.1.1);
         *held = Some(loaded);
         Ok(current)
     }
@@ -214,7 +232,7 @@ where
         let (control, rest) = loaded.take_control();
         let control =
             snapshot::commit(&self.control, control, changes, step).await.map_err(store("control"))?;
-        self.control_commits.count(control.is_some());
+        self.control_commits.count(control.as_ref().map(|control| control.version));
         Ok(control.map(|control| rest.with_control(control)))
     }
 
@@ -230,7 +248,7 @@ where
         }
         let (sensor, rest) = loaded.take_sensor();
         let sensor = snapshot::commit(&self.sensor, sensor, changes, step).await.map_err(store("sensor"))?;
-        self.sensor_commits.count(sensor.is_some());
+        self.sensor_commits.count(sensor.as_ref().map(|sensor| sensor.version));
         Ok(sensor.map(|sensor| rest.with_sensor(sensor)))
     }
 

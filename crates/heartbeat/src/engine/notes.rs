@@ -69,7 +69,9 @@ impl<C: Table<ControlRow>, S: Table<SensorRow>, B> Engine<C, S, B> {
         let about = About { job: Some(&run.job), run_id: Some(run.run_id), ..About::default() };
         let key = format!("run {} {state}", run.run_id);
         let message = format!("in a state that is not known, `{state}`: taken as still running");
-        self.scribe.note_once(key, at, Event::RunState, about, message);
+        if self.scribe.note_once(key, at, Event::RunState, about, &message) {
+            tracing::warn!(job_id = %run.job, run_id = run.run_id, state, "run is in a state that is not known");
+        }
     }
 
     /// The claims that the answers have moved on.

@@ -68,6 +68,11 @@ pub(super) const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 const UNKNOWN_AGE: SignedDuration = SignedDuration::from_hours(24);
 
 impl Call {
+    /// Whether nothing was tried for this news before: what was is no measure of how quick a start is.
+    pub fn is_first(&self) -> bool {
+        self.claim.attempt == 1 && self.origin == Origin::Fresh
+    }
+
     /// Token of the claim, by which its outcome is told.
     pub fn token(&self) -> &str {
         &self.claim.token

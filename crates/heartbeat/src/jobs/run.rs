@@ -93,7 +93,7 @@ impl Run {
         let state = body.state.unwrap_or_default();
         let outcome = judge(&status, &state);
         if let RunOutcome::Unknown { text } = &outcome {
-            tracing::warn!(%run_id, state = %text, "run state not understood, taken as still running");
+            tracing::debug!(%run_id, state = %text, "run state not understood, taken as still running");
         }
         let code = status.termination_details.and_then(|details| details.code);
         Some(Self {
