@@ -20,20 +20,18 @@ pub(crate) async fn thousand_sensors(length: Duration) {
         jitter: 0.1,
         ..Settings::default()
     });
-    let mut sensors = feed(&yard, EACH, EACH).await;
-    fastrand::shuffle(&mut sensors);
+    let sensors = in_turn(&feed(&yard, EACH, EACH).await);
     let daemon = yard.daemon().await;
     daemon.ready().await;
 
     let count = ((length.as_secs_f64() * EVENTS_PER_SECOND) as usize).min(sensors.len());
     let before = Usage::of(&daemon);
     let began = Instant::now();
-    let mut planned = began;
     let mut arrived = HashMap::new();
-    for sensor in &sensors[..count] {
-        // Evenly distributed around the pace, so that events fall on any moment of a period.
-        planned += Duration::from_secs_f64(fastrand::f64() * 2.0 / EVENTS_PER_SECOND);
-        tokio::time::sleep_until(planned.into()).await;
+    for (index, sensor) in sensors[..count].iter().enumerate() {
+        // Anywhere in its own tenth of a second, so that events fall evenly on all moments of a period.
+        let planned = Duration::from_secs_f64((index as f64 + fastrand::f64()) / EVENTS_PER_SECOND);
+        tokio::time::sleep_until((began + planned).into()).await;
         arrived.insert(sensor.job(), (*sensor, sensor.arrive(&yard).await));
     }
     let pace = count as f64 / began.elapsed().as_secs_f64();
@@ -62,6 +60,15 @@ pub(crate) async fn thousand_sensors(length: Duration) {
     println!("CPU {:.1} % of one core, anonymous {:.1} MB", cpu * 100.0, after.anonymous_mb);
     daemon.stop().await;
     yard.delete_topics(&topic_names(EACH)).await;
+}
+
+/// A topic, a folder, a topic, and so on, in any order of each.
+fn in_turn(sensors: &[Sensor]) -> Vec<Sensor> {
+    let (mut topics, mut folders): (Vec<Sensor>, Vec<Sensor>) =
+        sensors.iter().partition(|sensor| matches!(sensor, Sensor::Topic(_)));
+    fastrand::shuffle(&mut topics);
+    fastrand::shuffle(&mut folders);
+    topics.into_iter().zip(folders).flat_map(|(topic, folder)| [topic, folder]).collect()
 }
 
 fn report(what: &str, times: &mut [f64], period: f64) {
