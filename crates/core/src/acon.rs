@@ -18,7 +18,10 @@ use crate::time_span;
 mod kafka;
 mod keys;
 
-pub use kafka::{Isolation, KafkaProduct};
+pub use kafka::{
+    Isolation, KafkaProduct, NoRecord, ReadOptions, Security, Starting, StartingOffset, Topics, option_docs,
+    topics_of,
+};
 pub use keys::{Effect, KEYS, KeyDoc, PRODUCT_KEYS, nearest_key};
 
 /// Kinds of upstreams that the original knows.
@@ -148,12 +151,24 @@ impl Acon {
             report.error("(document)", "must be a mapping of ACON keys");
             None
         };
+        let (errors, warnings) = (each_once(report.errors), each_once(report.warnings));
         let result = match acon {
-            Some(acon) if report.errors.is_empty() => Ok(acon),
-            _ => Err(report.errors),
+            Some(acon) if errors.is_empty() => Ok(acon),
+            _ => Err(errors),
         };
-        Reading { warnings: report.warnings, result }
+        Reading { warnings, result }
     }
+}
+
+/// What stands above the products is read for each of them.
+fn each_once(findings: Vec<Finding>) -> Vec<Finding> {
+    let mut once: Vec<Finding> = Vec::with_capacity(findings.len());
+    for finding in findings {
+        if !once.contains(&finding) {
+            once.push(finding);
+        }
+    }
+    once
 }
 
 /// Collects what is found on the way.

@@ -4,41 +4,39 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::{PRODUCT_KEYS, Report, keys, kind_of};
+use super::{KeyDoc, PRODUCT_KEYS, Report, keys, kind_of};
 
-/// How to reach the cluster of one product.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+mod options;
+mod reading;
+mod security;
+
+pub use self::reading::{Isolation, NoRecord, ReadOptions, Starting, StartingOffset, Topics, topics_of};
+pub use self::security::Security;
+
+use self::options::Options;
+
+/// How to reach the cluster of one product, and what its rows read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KafkaProduct {
     /// `host:port` of brokers to begin with, at least one.
     pub bootstrap: Vec<String>,
-    /// Which records count.
-    pub isolation: Isolation,
+    /// How to connect and log in.
+    pub security: Security,
+    /// Which records of which topics count.
+    pub read: ReadOptions,
 }
 
-/// Which records count as news (Kafka's consumer setting `isolation.level`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub enum Isolation {
-    /// The end is the high watermark. Records of a transaction are news as soon as they are written, unless the
-    /// transaction is known to be aborted: Spark's default, and all the original can do.
-    #[default]
-    ReadUncommitted,
-    /// The end is the last stable offset: a transaction is news once it is committed.
-    ReadCommitted,
+/// All options that have an effect, and those that have none, for the reference page.
+pub fn option_docs() -> Vec<KeyDoc> {
+    reading::DOCS.into_iter().chain(options::without_effect()).collect()
 }
 
-impl Isolation {
-    /// The number that stands for it in Kafka's requests (KIP-98).
-    pub fn wire_level(self) -> i8 {
-        match self {
-            Self::ReadUncommitted => 0,
-            Self::ReadCommitted => 1,
-        }
-    }
+fn option_names() -> impl Iterator<Item = &'static str> {
+    reading::DOCS.iter().map(|doc| doc.name)
 }
 
-/// Reads `kafka_configs` and `kafka_options`.
+/// Reads `kafka_configs`, with `options` and `kafka_options`.
 pub(super) fn read(map: &Map<String, Value>, report: &mut Report) -> Option<BTreeMap<String, KafkaProduct>> {
-    let isolation = read_isolation(map, report);
     let products = match map.get("kafka_configs") {
         None | Some(Value::Null) => {
             report.error("kafka_configs", "is required for kafka: a mapping of product to its cluster");
@@ -59,11 +57,10 @@ pub(super) fn read(map: &Map<String, Value>, report: &mut Report) -> Option<BTre
         let path = format!("kafka_configs.{name}");
         match config {
             Value::Object(config) => {
-                if let Some(bootstrap) = read_product(config, &path, report) {
-                    let product = KafkaProduct { bootstrap, isolation };
-                    if read.insert(name.trim().to_owned(), product).is_some() {
-                        report.error(path, "names a product twice (blanks around a name don't count)");
-                    }
+                if let Some(product) = read_product(map, config, &path, report)
+                    && read.insert(name.trim().to_owned(), product).is_some()
+                {
+                    report.error(path, "names a product twice (blanks around a name don't count)");
                 }
             }
             other => report.error(path, format!("must be a mapping of five keys, not {}", kind_of(other))),
@@ -72,21 +69,34 @@ pub(super) fn read(map: &Map<String, Value>, report: &mut Report) -> Option<BTre
     Some(read)
 }
 
-fn read_product(config: &Map<String, Value>, path: &str, report: &mut Report) -> Option<Vec<String>> {
+fn read_product(
+    acon: &Map<String, Value>,
+    config: &Map<String, Value>,
+    path: &str,
+    report: &mut Report,
+) -> Option<KafkaProduct> {
     let prefix = format!("{path}.");
     keys::check_unknown(config, &prefix, &PRODUCT_KEYS, report);
-    for key in ["kafka_ssl_truststore_location", "kafka_ssl_keystore_location"] {
-        if report.optional_text(config, &prefix, key).is_some() {
-            report.error(
-                format!("{prefix}{key}"),
-                "TLS stores cannot be opened yet; leave it empty for a PLAINTEXT broker",
-            );
-        }
+    let own = config.get("kafka_options");
+    if let Some(other) = own.filter(|own| !own.is_object() && !own.is_null()) {
+        report.error(format!("{prefix}kafka_options"), format!("must be a mapping, not {}", kind_of(other)));
     }
-    for key in ["truststore_pwd_secret_key", "keystore_pwd_secret_key"] {
-        report.optional_text(config, &prefix, key);
-    }
-    read_bootstrap(config, &prefix, report)
+    let levels = [
+        ("options", acon.get("options")),
+        ("kafka_options", acon.get("kafka_options")),
+        (&format!("{prefix}kafka_options"), own),
+    ];
+    let mut options = Options::of(&levels, report);
+    let scope = acon
+        .get("kafka_secret_scope")
+        .and_then(Value::as_str)
+        .map(str::trim)
+        .filter(|scope| !scope.is_empty());
+    let bootstrap = read_bootstrap(config, &prefix, report);
+    let security = security::read(config, &prefix, scope, &mut options, report);
+    let read = reading::read(&mut options, report);
+    options.name_the_rest(report);
+    Some(KafkaProduct { bootstrap: bootstrap?, security, read })
 }
 
 fn read_bootstrap(config: &Map<String, Value>, prefix: &str, report: &mut Report) -> Option<Vec<String>> {
@@ -124,24 +134,4 @@ fn is_host_port(text: &str) -> bool {
             && !host.contains(['/', ' ', '\'', '"'])
             && port.parse::<u16>().is_ok_and(|port| port > 0)
     })
-}
-
-fn read_isolation(map: &Map<String, Value>, report: &mut Report) -> Isolation {
-    let Some(Value::Object(options)) = map.get("kafka_options") else { return Isolation::default() };
-    let mut isolation = Isolation::default();
-    for (key, value) in options {
-        let path = format!("kafka_options.{key}");
-        match (key.strip_prefix("kafka.").unwrap_or(key), value) {
-            ("isolation.level", Value::String(level)) => match level.trim().to_ascii_lowercase().as_str() {
-                "read_uncommitted" => isolation = Isolation::ReadUncommitted,
-                "read_committed" => isolation = Isolation::ReadCommitted,
-                _ => report.error(path, "must be `read_uncommitted` or `read_committed`"),
-            },
-            ("isolation.level", other) => {
-                report.error(path, format!("must be a text, not {}", kind_of(other)));
-            }
-            _ => report.warn(path, "option without effect yet; `isolation.level` has one"),
-        }
-    }
-    isolation
 }

@@ -26,7 +26,7 @@ pub struct KeyDoc {
     pub doc: &'static str,
 }
 
-const fn used(name: &'static str, required_for: &'static str, doc: &'static str) -> KeyDoc {
+pub(super) const fn used(name: &'static str, required_for: &'static str, doc: &'static str) -> KeyDoc {
     KeyDoc { name, required_for, effect: Effect::Used, doc }
 }
 
@@ -75,7 +75,7 @@ pub const KEYS: [KeyDoc; 18] = [
     used(
         "kafka_options",
         "",
-        "Ours; the original ignores it. `isolation.level`: `read_uncommitted` (default, as the original) or `read_committed`.",
+        "Ours; the original ignores it. Options of Spark's Kafka source for all products, see below.",
     ),
     used(
         "poll_interval",
@@ -99,14 +99,18 @@ pub const KEYS: [KeyDoc; 18] = [
         "schema_dict",
         "Schema of the trigger files in the original. The files are not parsed: a new file is news.",
     ),
-    without_effect("options", "Reader options in the original (`readChangeFeed`, `cloudFiles.format`)."),
+    used(
+        "options",
+        "",
+        "Reader options. The original puts its own in their place for kafka; here options of Spark's Kafka source have an effect, below those of `kafka_options`. `readChangeFeed` and `cloudFiles.*` have none.",
+    ),
     without_effect("jdbc_db_table", "SAP log-chain table; for sources that are not served yet."),
     without_effect("collect_engine_usage", "Usage statistics of the original's engine."),
     without_effect("spark_confs", "Spark settings of the original."),
 ];
 
 /// Keys of one product in `kafka_configs`.
-pub const PRODUCT_KEYS: [KeyDoc; 5] = [
+pub const PRODUCT_KEYS: [KeyDoc; 6] = [
     used("kafka_bootstrap_servers_list", "kafka", "`host:port,host:port`, or a list of `host:port`."),
     used(
         "kafka_ssl_truststore_location",
@@ -122,6 +126,7 @@ pub const PRODUCT_KEYS: [KeyDoc; 5] = [
         "keystore_pwd_secret_key",
         "Key of the keystore's password; without effect while there is no store.",
     ),
+    used("kafka_options", "", "Ours: options of this product, over those of the ACON."),
 ];
 
 /// Warns about each key that is not in `known`, with the nearest known one.

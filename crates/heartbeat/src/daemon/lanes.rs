@@ -70,7 +70,7 @@ fn by_cluster(products: &BTreeMap<String, KafkaProduct>) -> BTreeMap<String, BTr
 
 #[cfg(test)]
 mod tests {
-    use heartbeat_core::acon::Isolation;
+    use heartbeat_core::acon::{ReadOptions, Security};
     use heartbeat_core::domain::Domain;
 
     use super::*;
@@ -91,7 +91,8 @@ mod tests {
     fn each_cluster_has_a_lane_and_the_first_has_unknown_products_too() {
         let product = |brokers: &[&str]| KafkaProduct {
             bootstrap: brokers.iter().map(|broker| (*broker).to_owned()).collect(),
-            isolation: Isolation::default(),
+            security: Security::default(),
+            read: ReadOptions::default(),
         };
         let products =
             [("a", product(&["x:1", "y:1"])), ("b", product(&["z:1"])), ("c", product(&["y:1", "x:1"]))];

@@ -8,7 +8,7 @@ use std::time::Instant;
 use heartbeat_core::acon::SourceConfig;
 use heartbeat_core::source::{Ask, Finding, Source, SourceError};
 
-use self::kafka::{KafkaProduct, KafkaSource, Security};
+use self::kafka::KafkaSource;
 use self::trigger_file::TriggerFileSource;
 
 /// A source of any kind, as an ACON configures it.
@@ -23,14 +23,7 @@ pub enum AnySource {
 /// The source of an ACON. Nothing is connected to yet.
 pub fn build(config: &SourceConfig) -> AnySource {
     match config {
-        SourceConfig::Kafka(products) => {
-            let products = products.iter().map(|(name, product)| {
-                let bootstrap = product.bootstrap.clone();
-                let isolation = product.isolation;
-                (name.clone(), KafkaProduct { bootstrap, security: Security::Plaintext, isolation })
-            });
-            AnySource::Kafka(KafkaSource::new(products.collect()))
-        }
+        SourceConfig::Kafka(products) => AnySource::Kafka(KafkaSource::new(products.clone())),
         SourceConfig::TriggerFile { base } => AnySource::TriggerFile(TriggerFileSource::new(base)),
     }
 }

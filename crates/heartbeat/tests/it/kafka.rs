@@ -12,7 +12,7 @@ mod transactions;
 use std::time::{Duration, Instant};
 
 use heartbeat::broker::{Broker, BrokerHandle};
-use heartbeat::sources::kafka::{Isolation, KafkaProduct, KafkaSource, Security};
+use heartbeat::sources::kafka::{Isolation, KafkaProduct, KafkaSource, ReadOptions, Security};
 use heartbeat_core::position::{Manifest, Position};
 use heartbeat_core::source::{Ask, Asset, Finding, Since, Source, SourceError};
 
@@ -67,8 +67,8 @@ fn real_bootstrap() -> Option<String> {
 fn source(products: &[(&str, &str)]) -> KafkaSource {
     let of = |bootstrap: &str, isolation| KafkaProduct {
         bootstrap: bootstrap.split(',').map(str::to_owned).collect(),
-        security: Security::Plaintext,
-        isolation,
+        security: Security::default(),
+        read: ReadOptions { isolation, ..ReadOptions::default() },
     };
     let products = products.iter().flat_map(|(name, bootstrap)| {
         [

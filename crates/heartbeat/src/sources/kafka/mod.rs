@@ -42,27 +42,7 @@ use self::look::{Row, look};
 /// made again with exactly as many records, are noticed after this time. What moves is checked at once.
 pub const METADATA_MAX_AGE: Duration = Duration::from_secs(30);
 
-pub use heartbeat_core::acon::Isolation;
-
-/// A Kafka cluster as one entry of `kafka_configs` names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KafkaProduct {
-    /// Addresses (`host:port`) to begin with, at least one.
-    pub bootstrap: Vec<String>,
-    /// How to connect.
-    pub security: Security,
-    /// What counts as a record.
-    pub isolation: Isolation,
-}
-
-/// How to connect to the brokers of a product.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Security {
-    /// Plain TCP, no login.
-    #[default]
-    Plaintext,
-}
+pub use heartbeat_core::acon::{Isolation, KafkaProduct, ReadOptions, Security};
 
 /// All Kafka products of a configuration. Keep it: it holds the connections and what is known of the topics.
 #[derive(Debug)]
@@ -85,7 +65,7 @@ impl KafkaSource {
                 clusters.push((cluster.name(), Mutex::new(cluster)));
                 clusters.len() - 1
             });
-            by_name.insert(name, (index, product.isolation));
+            by_name.insert(name, (index, product.read.isolation));
         }
         Self { products: by_name, clusters, metadata_max_age: METADATA_MAX_AGE }
     }
@@ -186,7 +166,7 @@ mod tests {
         KafkaProduct {
             bootstrap: vec![bootstrap.to_owned()],
             security: Security::Plaintext,
-            isolation: Isolation::default(),
+            read: ReadOptions::default(),
         }
     }
 
