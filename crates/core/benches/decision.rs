@@ -74,6 +74,7 @@ fn tables(now: Timestamp) -> (Vec<ControlRow>, Vec<SensorRow>) {
             sensor,
             position: position(sensor),
             news: (sensor % 4 < 2).then(|| news().into()),
+            keep: false,
         })
         .collect();
     let sensor = acquire(&view, &seen, Mode::Baseline, now).apply(&[]);
@@ -101,6 +102,7 @@ fn position(row: usize) -> StoredPosition {
         topic: format!("some.topic.number.{row}"),
         topic_id: Some("0c8e2f58-31f9-4b5e-9c70-3a3d2a5b7d11".into()),
         offsets: (0..3).map(|partition| (partition, 1_000_000)).collect(),
+        epochs: (0..3).map(|partition| (partition, 4)).collect(),
     })
 }
 

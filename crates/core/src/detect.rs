@@ -46,6 +46,8 @@ pub struct Seen {
     pub position: StoredPosition,
     /// What is new; `None` when nothing is.
     pub news: Option<StoredManifest>,
+    /// True when the position must be kept although there is no news.
+    pub keep: bool,
 }
 
 /// Whether what is there now counts.
@@ -66,17 +68,18 @@ pub fn questions(view: &View, kind: SourceKind, mode: Mode) -> Vec<Question> {
             continue;
         }
         if let Some(asset) = sensor.asset() {
-            let since = match mode {
-                Mode::Baseline => Cursor::Ready(Since::Now),
-                Mode::Detect => cursor(view, sensor),
-            };
-            questions.push(Question { sensor: index, asset, since });
+            questions.push(Question { sensor: index, asset, since: cursor(view, index, mode) });
         }
     }
     questions
 }
 
-fn cursor(view: &View, sensor: &Sensor) -> Cursor {
+/// Where the row at an index of [`View::sensors`] is to be looked at from.
+pub fn cursor(view: &View, sensor: usize, mode: Mode) -> Cursor {
+    if mode == Mode::Baseline {
+        return Cursor::Ready(Since::Now);
+    }
+    let sensor = &view.sensors[sensor];
     match sensor.state.acquired.as_ref().map(StoredPosition::inline) {
         Some(Ok(position)) => Cursor::Ready(since_position(sensor.source, position)),
         Some(Err(digest)) => Cursor::Digest(digest.to_owned()),
@@ -91,9 +94,8 @@ fn cursor(view: &View, sensor: &Sensor) -> Cursor {
 /// nothing about this one.
 pub fn since_position(source: SourceKind, position: Position) -> Since {
     match (source, &position) {
-        (SourceKind::Kafka, Position::Kafka(_)) | (SourceKind::TriggerFile, Position::Files(_)) => {
-            Since::Position(position)
-        }
+        (SourceKind::Kafka, Position::Kafka(_) | Position::Topics(_))
+        | (SourceKind::TriggerFile, Position::Files(_)) => Since::Position(position),
         _ => Since::Beginning,
     }
 }
@@ -107,7 +109,7 @@ pub fn acquire(view: &View, seen: &[Seen], mode: Mode, began: Timestamp) -> Chan
         let sensor = &view.sensors[answer.sensor];
         let moved = sensor.state.acquired.as_ref() != Some(&answer.position);
         let has_news = answer.news.is_some();
-        let worth_a_row = has_news || sensor.sensor.is_some() || mode == Mode::Baseline;
+        let worth_a_row = has_news || sensor.sensor.is_some() || answer.keep || mode == Mode::Baseline;
         if !(has_news || moved) || !worth_a_row {
             continue;
         }
@@ -213,7 +215,7 @@ mod tests {
         let mut scene = Scene::default();
         scene.hard("trigger_file", "a", "1").asset_description = Some("my asset".into());
         let view = scene.view();
-        let seen = [Seen { sensor: 0, position: files(&[]).into(), news: None }];
+        let seen = [Seen { sensor: 0, position: files(&[]).into(), news: None, keep: false }];
         let now = Timestamp::UNIX_EPOCH;
         assert!(acquire(&view, &seen, Mode::Detect, now).is_empty());
         let baseline = acquire(&view, &seen, Mode::Baseline, now);

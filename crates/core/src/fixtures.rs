@@ -67,7 +67,7 @@ impl Scene {
     pub(crate) fn see(&mut self, sensor: usize, position: &Position, news: bool) {
         let now = self.now();
         let news = news.then(|| crate::state::StoredManifest::Files(Vec::new()));
-        let seen = [Seen { sensor, position: position.clone().into(), news }];
+        let seen = [Seen { sensor, position: position.clone().into(), news, keep: false }];
         self.sensor = acquire(&self.view(), &seen, Mode::Detect, now).apply(&self.sensor);
     }
 

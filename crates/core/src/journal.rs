@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 pub enum Event {
     /// A row's upstream has news; the detail is its manifest.
     Detected,
-    /// Something about an upstream that is no error and that people should know: lost data, a topic made again.
+    /// Offsets were gone before they were looked at; the detail tells which and why.
+    DataLost,
+    /// Something else about an upstream that is no error and that people should know.
     Remarked,
     /// A row could not be looked at. Written when it begins to fail, and when the cause changes.
     CheckFailed,
@@ -45,8 +47,9 @@ pub enum Event {
 
 impl Event {
     /// Every event, in the order of a job's life.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Detected,
+        Self::DataLost,
         Self::Remarked,
         Self::CheckFailed,
         Self::CheckRecovered,
@@ -67,6 +70,7 @@ impl Event {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Detected => "detected",
+            Self::DataLost => "data_lost",
             Self::Remarked => "remarked",
             Self::CheckFailed => "check_failed",
             Self::CheckRecovered => "check_recovered",

@@ -1,9 +1,10 @@
 //! Positions: how far a source has got, with the identity of the source; and what is new between two of them.
 //!
 //! News is found by comparing two values. A source that is not the one the cursor was taken from (a topic made
-//! again, a moved folder) is a [`Progress::Reset`]: everything in it is looked at from its beginning.
+//! again, a moved folder) is looked at from its beginning.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,8 +14,17 @@ use serde::{Deserialize, Serialize};
 pub enum Position {
     /// A Kafka topic.
     Kafka(KafkaPosition),
+    /// Several Kafka topics that one row is about.
+    Topics(TopicsPosition),
     /// A folder of trigger files.
     Files(FilesPosition),
+}
+
+/// Where several topics stand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicsPosition {
+    /// By name.
+    pub topics: BTreeMap<String, KafkaPosition>,
 }
 
 /// End offsets of a topic. An offset is the next one to read (Kafka's log end), never the last one read.
@@ -29,6 +39,10 @@ pub struct KafkaPosition {
     pub topic_id: Option<String>,
     /// Next offset by partition.
     pub offsets: BTreeMap<i32, i64>,
+    /// Leader epoch by partition when the offset was told (KIP-320): tells a log that was cut off and written anew from
+    /// one that went on. Brokers before 2.1 tell none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub epochs: BTreeMap<i32, i32>,
 }
 
 /// Files seen in a folder.
@@ -72,50 +86,69 @@ pub struct NewFile {
 pub enum Manifest {
     /// Offset ranges that hold at least one record, by partition.
     Offsets(Vec<OffsetRange>),
+    /// The same of several topics, by name.
+    Topics(BTreeMap<String, Vec<OffsetRange>>),
     /// New files, sorted by path.
     Files(Vec<NewFile>),
 }
 
-/// A Kafka topic compared with a cursor.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Progress {
-    /// Nothing was written.
-    Same,
-    /// Offsets moved. Whether the ranges hold records has still to be looked at: transaction markers and
-    /// compaction move offsets too.
-    Moved(Vec<OffsetRange>),
-    /// Another topic under the same name, or another cluster: the cursor means nothing in it.
-    Reset,
-    /// Ends that lie behind the cursor: a stale answer after a leader election, or a truncated log.
-    Behind(Vec<OffsetRange>),
+/// Offsets that were gone before they were looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loss {
+    /// Name of the topic.
+    pub topic: String,
+    /// Partition of it; `None`: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<i32>,
+    /// First offset that is gone.
+    pub from: i64,
+    /// First offset behind what is gone; `None`: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<i64>,
+    /// Why.
+    pub cause: LossCause,
+}
+
+/// Why offsets are gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LossCause {
+    /// Retention or DeleteRecords passed them.
+    Expired,
+    /// The log was cut off and written anew, as after the election of a leader that lagged behind.
+    Rewound,
+    /// The topic was deleted and made again.
+    MadeAgain,
+    /// The topic, or the partition, is no longer there.
+    Gone,
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { topic, partition, from, to, cause } = self;
+        write!(f, "topic `{topic}`")?;
+        if let Some(partition) = partition {
+            write!(f, " partition {partition}")?;
+        }
+        match to {
+            Some(to) => write!(f, ": offsets {from}..{to} ")?,
+            None if *from > 0 => write!(f, ": what came after offset {from} ")?,
+            None => f.write_str(": what was not yet looked at ")?,
+        }
+        f.write_str(match cause {
+            LossCause::Expired => "expired before it was looked at (retention or DeleteRecords)",
+            LossCause::Rewound => {
+                "was cut off, and the log is written anew from there (unclean leader election)"
+            }
+            LossCause::MadeAgain => "is gone: the topic was deleted and made again",
+            LossCause::Gone => "is gone: it was deleted",
+        })
+    }
 }
 
 impl KafkaPosition {
-    /// Compares the ends of a topic with a cursor. A partition that the cursor lacks is new and is read from 0
-    /// (its earliest offset, once known). A partition that has gone is no news; topics don't shrink.
-    pub fn progress_since(&self, cursor: &Self) -> Progress {
-        if self.is_another_topic_than(cursor) {
-            return Progress::Reset;
-        }
-        let mut moved = Vec::new();
-        let mut behind = Vec::new();
-        for (&partition, &end) in &self.offsets {
-            let from = cursor.offsets.get(&partition).copied().unwrap_or(0);
-            let range = OffsetRange { partition, from, to: end };
-            match end.cmp(&from) {
-                std::cmp::Ordering::Greater => moved.push(range),
-                std::cmp::Ordering::Less => behind.push(range),
-                std::cmp::Ordering::Equal => {}
-            }
-        }
-        match (moved.is_empty(), behind.is_empty()) {
-            (_, false) => Progress::Behind(behind),
-            (false, true) => Progress::Moved(moved),
-            (true, true) => Progress::Same,
-        }
-    }
-
-    fn is_another_topic_than(&self, cursor: &Self) -> bool {
+    /// True when the cursor means nothing here: another topic under the same name, or another cluster.
+    pub fn is_another_topic_than(&self, cursor: &Self) -> bool {
         let other_id = matches!((&self.topic_id, &cursor.topic_id), (Some(a), Some(b)) if a != b);
         other_id || self.cluster != cursor.cluster || self.topic != cursor.topic
     }
@@ -133,6 +166,7 @@ impl Manifest {
     pub fn is_empty(&self) -> bool {
         match self {
             Self::Offsets(ranges) => ranges.is_empty(),
+            Self::Topics(topics) => topics.values().all(Vec::is_empty),
             Self::Files(files) => files.is_empty(),
         }
     }
@@ -140,42 +174,33 @@ impl Manifest {
 
 #[cfg(test)]
 mod tests {
-    use rstest::rstest;
-
     use super::*;
 
-    fn topic(offsets: &[(i32, i64)]) -> KafkaPosition {
-        KafkaPosition {
+    #[test]
+    fn topic_made_again_or_other_cluster_is_another_one() {
+        let cursor = KafkaPosition {
             cluster: "c".into(),
             topic: "t".into(),
             topic_id: Some("id".into()),
-            offsets: offsets.iter().copied().collect(),
-        }
-    }
-
-    fn range(partition: i32, from: i64, to: i64) -> OffsetRange {
-        OffsetRange { partition, from, to }
-    }
-
-    #[rstest]
-    #[case::same(&[(0, 5)], &[(0, 5)], Progress::Same)]
-    #[case::moved(&[(0, 5), (1, 2)], &[(0, 7), (1, 2)], Progress::Moved(vec![range(0, 5, 7)]))]
-    #[case::new_partition(&[(0, 5)], &[(0, 5), (1, 2)], Progress::Moved(vec![range(1, 0, 2)]))]
-    #[case::new_partition_is_empty(&[(0, 5)], &[(0, 5), (1, 0)], Progress::Same)]
-    #[case::partition_gone(&[(0, 5), (1, 2)], &[(0, 5)], Progress::Same)]
-    #[case::behind_wins(&[(0, 5), (1, 2)], &[(0, 4), (1, 9)], Progress::Behind(vec![range(0, 5, 4)]))]
-    fn progress(#[case] cursor: &[(i32, i64)], #[case] now: &[(i32, i64)], #[case] expected: Progress) {
-        assert_eq!(topic(now).progress_since(&topic(cursor)), expected);
+            offsets: [(0, 5)].into(),
+            epochs: BTreeMap::new(),
+        };
+        let again = KafkaPosition { topic_id: Some("other".into()), ..cursor.clone() };
+        assert!(again.is_another_topic_than(&cursor));
+        let moved = KafkaPosition { cluster: "d".into(), ..cursor.clone() };
+        assert!(moved.is_another_topic_than(&cursor));
+        let old_broker = KafkaPosition { topic_id: None, ..cursor.clone() };
+        assert!(!old_broker.is_another_topic_than(&cursor));
     }
 
     #[test]
-    fn topic_made_again_or_other_cluster_is_reset() {
-        let cursor = topic(&[(0, 5)]);
-        let again = KafkaPosition { topic_id: Some("other".into()), ..cursor.clone() };
-        assert_eq!(again.progress_since(&cursor), Progress::Reset);
-        let moved = KafkaPosition { cluster: "d".into(), ..cursor.clone() };
-        assert_eq!(moved.progress_since(&cursor), Progress::Reset);
-        let old_broker = KafkaPosition { topic_id: None, ..cursor.clone() };
-        assert_eq!(old_broker.progress_since(&cursor), Progress::Same);
+    fn losses_read_as_sentences() {
+        let mut loss =
+            Loss { topic: "t".into(), partition: Some(2), from: 5, to: Some(9), cause: LossCause::Expired };
+        let text = "topic `t` partition 2: offsets 5..9 expired before it was looked at (retention or DeleteRecords)";
+        assert_eq!(loss.to_string(), text);
+        loss = Loss { partition: None, from: 0, to: None, cause: LossCause::MadeAgain, ..loss };
+        let text = "topic `t`: what was not yet looked at is gone: the topic was deleted and made again";
+        assert_eq!(loss.to_string(), text);
     }
 }

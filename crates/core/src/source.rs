@@ -2,11 +2,12 @@
 
 use std::error::Error;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
 
-use crate::position::{Manifest, Position};
+use crate::position::{Loss, Manifest, Position};
 
 /// One row's question: what is new in `asset` since `since`?
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,13 +50,39 @@ pub enum Since {
 
 /// A source's answer for one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// No news, and nothing that the row would have to remember: the source stands where the row stands.
+    Same,
+    /// Something has changed, or is to be remembered.
+    Found(Box<Finding>),
+}
+
+/// What was found for one row.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// Where the source stands now; the cursor of the next question.
     pub position: Position,
     /// What is new; `None` when nothing is.
     pub news: Option<Manifest>,
-    /// What people should know although it is no error: lost data, a topic made again.
+    /// True when the position must be kept although there is no news: what came before it is not to be looked at.
+    pub keep: bool,
+    /// What was gone before it was looked at.
+    pub losses: Vec<Loss>,
+    /// What else people should know although it is no error.
     pub remarks: Vec<String>,
+}
+
+impl Finding {
+    /// A position, and nothing else to tell.
+    pub fn at(position: Position) -> Self {
+        Self { position, news: None, keep: false, losses: Vec::new(), remarks: Vec::new() }
+    }
+}
+
+impl From<Finding> for Answer {
+    fn from(finding: Finding) -> Self {
+        Self::Found(Box::new(finding))
+    }
 }
 
 /// Why one row could not be looked at. Other rows are not concerned.
@@ -94,6 +121,16 @@ pub enum SourceError {
         /// Named with its address.
         what: String,
     },
+    /// Offsets were gone before they were looked at, and the row is not to go on without somebody's word
+    /// (`failOnDataLoss`).
+    #[error(
+        "data was lost, and failOnDataLoss is true: {}; `check --baseline` goes on from what is there",
+        told(losses)
+    )]
+    DataLost {
+        /// What is gone.
+        losses: Vec<Loss>,
+    },
     /// The source answered something that cannot be believed yet; the next pass asks again.
     #[error("{what} gave an answer that cannot be used: {problem}")]
     Doubtful {
@@ -104,15 +141,20 @@ pub enum SourceError {
     },
 }
 
+fn told(losses: &[Loss]) -> String {
+    losses.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
 /// A kind of upstream.
 pub trait Source: Send + Sync {
     /// Looks at all rows of this source at once and answers each, in the order asked.
     ///
-    /// One row's failure never touches another's. `since` may save work, never change the answer. Returns by
-    /// `deadline`: rows that have no answer by then get [`SourceError::Timeout`].
+    /// One row's failure never touches another's. Returns by `deadline`: rows that have no answer by then get
+    /// [`SourceError::Timeout`]. The same `asks` come again and again while nothing changes: what was prepared for
+    /// them may be kept with a clone.
     fn look(
         &self,
-        asks: &[Ask],
+        asks: &Arc<[Ask]>,
         deadline: Instant,
-    ) -> impl Future<Output = Vec<Result<Finding, SourceError>>> + Send;
+    ) -> impl Future<Output = Vec<Result<Answer, SourceError>>> + Send;
 }

@@ -10,7 +10,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::Domain;
-use crate::position::{FilesPosition, KafkaPosition, Manifest, NewFile, OffsetRange, Position};
+use crate::position::{
+    FilesPosition, KafkaPosition, Manifest, NewFile, OffsetRange, Position, TopicsPosition,
+};
 use crate::row::SensorRow;
 
 /// Value of `upstream_key` in rows of ours.
@@ -67,6 +69,8 @@ pub enum Accounted {
 pub enum StoredPosition {
     /// A Kafka topic.
     Kafka(KafkaPosition),
+    /// Several Kafka topics.
+    Topics(TopicsPosition),
     /// A folder of trigger files.
     Files(FilesPosition),
     /// Hex SHA-256 of the position's JSON, which is stored beside the table under that name.
@@ -79,6 +83,8 @@ pub enum StoredPosition {
 pub enum StoredManifest {
     /// Offset ranges of a Kafka topic.
     Offsets(Vec<OffsetRange>),
+    /// Offset ranges of several, by name.
+    Topics(BTreeMap<String, Vec<OffsetRange>>),
     /// Trigger files.
     Files(Vec<NewFile>),
     /// Hex SHA-256 of the manifest's JSON, which is stored beside the table under that name.
@@ -231,11 +237,11 @@ impl SensorState {
         };
         let positions = self.acquired.iter().chain(accounted).filter_map(|stored| match stored {
             StoredPosition::Sha256(digest) => Some(digest.as_str()),
-            StoredPosition::Kafka(_) | StoredPosition::Files(_) => None,
+            StoredPosition::Kafka(_) | StoredPosition::Topics(_) | StoredPosition::Files(_) => None,
         });
         let manifest = self.manifest.iter().filter_map(|stored| match stored {
             StoredManifest::Sha256(digest) => Some(digest.as_str()),
-            StoredManifest::Offsets(_) | StoredManifest::Files(_) => None,
+            StoredManifest::Offsets(_) | StoredManifest::Topics(_) | StoredManifest::Files(_) => None,
         });
         positions.chain(manifest)
     }
@@ -291,6 +297,7 @@ impl From<Position> for StoredPosition {
     fn from(position: Position) -> Self {
         match position {
             Position::Kafka(topic) => Self::Kafka(topic),
+            Position::Topics(topics) => Self::Topics(topics),
             Position::Files(folder) => Self::Files(folder),
         }
     }
@@ -300,6 +307,7 @@ impl From<Manifest> for StoredManifest {
     fn from(manifest: Manifest) -> Self {
         match manifest {
             Manifest::Offsets(ranges) => Self::Offsets(ranges),
+            Manifest::Topics(topics) => Self::Topics(topics),
             Manifest::Files(files) => Self::Files(files),
         }
     }
@@ -310,6 +318,7 @@ impl StoredManifest {
     pub fn inline(&self) -> Result<Manifest, &str> {
         match self {
             Self::Offsets(ranges) => Ok(Manifest::Offsets(ranges.clone())),
+            Self::Topics(topics) => Ok(Manifest::Topics(topics.clone())),
             Self::Files(files) => Ok(Manifest::Files(files.clone())),
             Self::Sha256(digest) => Err(digest),
         }
@@ -321,6 +330,7 @@ impl StoredPosition {
     pub fn inline(&self) -> Result<Position, &str> {
         match self {
             Self::Kafka(topic) => Ok(Position::Kafka(topic.clone())),
+            Self::Topics(topics) => Ok(Position::Topics(topics.clone())),
             Self::Files(folder) => Ok(Position::Files(folder.clone())),
             Self::Sha256(digest) => Err(digest),
         }
@@ -337,6 +347,7 @@ mod tests {
             topic: "my.topic".into(),
             topic_id: Some("0c8e2f58-31f9-4b5e-9c70-3a3d2a5b7d11".into()),
             offsets: [(0, offset), (1, 17)].into(),
+            epochs: BTreeMap::new(),
         })
     }
 
@@ -382,6 +393,22 @@ mod tests {
         expected.manifest = None;
         expected.claim.as_mut().unwrap().pass_news = false;
         assert_eq!(load(include_str!("../tests/golden/heartbeat-1-least.json")), expected);
+    }
+
+    #[test]
+    fn golden_file_of_several_topics_with_epochs_loads() {
+        let StoredPosition::Kafka(mut topic) = position(7) else { panic!("a topic expected") };
+        topic.epochs = [(0, 3), (1, 12)].into();
+        let mut expected = SensorState::default();
+        let topics = TopicsPosition { topics: [("my.topic".to_owned(), topic)].into() };
+        let range = OffsetRange { partition: 0, from: 5, to: 7 };
+        let news = StoredManifest::Topics([("my.topic".to_owned(), vec![range])].into());
+        expected.acquire(StoredPosition::Topics(topics), Some(news));
+        let golden = include_str!("../tests/golden/heartbeat-1-topics.json");
+        assert_eq!(load(golden), expected);
+        let mut written = SensorRow::default();
+        expected.store(&mut written);
+        assert_eq!(written.upstream_value.unwrap(), golden.trim_end());
     }
 
     #[test]

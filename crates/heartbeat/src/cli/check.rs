@@ -11,18 +11,19 @@ use serde_json::{Value, json};
 use super::{DeltaEngine, Outcome, Session, acons, args, journal, output};
 use crate::engine::{CheckReport, Looked, SystemClock};
 use crate::error_chain::chain;
-use crate::sources;
+use crate::sources::{self, kafka::Clusters};
 
 pub(super) async fn run(session: &Session, args: &args::Check) -> Result<Outcome> {
     let mode = if args.baseline { Mode::Baseline } else { Mode::Detect };
     let loaded = acons::load(session, &args.acons.acon)?;
     let mut report = CheckReport::default();
     let mut good = true;
+    let clusters = Clusters::default();
     for group in acons::by_tables(session, loaded)? {
         let engine = Session::engine(&group.control, &group.sensor, "heartbeat check")?;
         let mut looked = Vec::new();
         for acon in &group.acons {
-            match look(session, &engine, acon, mode, args).await {
+            match look(session, &engine, acon, &clusters, mode, args).await {
                 Ok(pass) => {
                     looked.push((acon.source.kind(), pass.looked_at));
                     report.warnings.extend(pass.warnings);
@@ -48,12 +49,13 @@ async fn look(
     session: &Session,
     engine: &DeltaEngine,
     acon: &Acon,
+    clusters: &Clusters,
     mode: Mode,
     args: &args::Check,
 ) -> Result<CheckReport> {
     let kind = acon.source.kind();
     let progress = session.progress(format!("looking at {kind}"));
-    let source = sources::build(&acon.source);
+    let source = sources::build(&acon.source, clusters);
     let patience = Duration::from_secs(args.deadline);
     let pass = engine.check(kind, &source, mode, patience, &SystemClock).await;
     progress.finish_and_clear();
@@ -63,8 +65,8 @@ async fn look(
 fn document(report: &CheckReport) -> Value {
     let row = |row: &Looked| {
         json!({
-            "sensor_id": row.sensor_id,
-            "trigger_job_id": row.trigger_job_id,
+            "sensor_id": row.row.sensor_id,
+            "trigger_job_id": row.row.trigger_job_id,
             "news": row.news.is_some(),
             "manifest": row.news,
             "error": row.error,
@@ -84,7 +86,7 @@ fn text(report: &CheckReport, mode: Mode) -> String {
                 (None, Some(news)) => describe(news),
                 (None, None) => String::new(),
             };
-            vec![row.sensor_id.clone(), row.trigger_job_id.clone(), what]
+            vec![row.row.sensor_id.clone(), row.row.trigger_job_id.clone(), what]
         })
         .collect();
     let looked = report.looked_at.len();
@@ -99,6 +101,10 @@ pub(super) fn describe(news: &Manifest) -> String {
         Manifest::Offsets(ranges) => {
             let offsets: i64 = ranges.iter().map(|range| range.to - range.from).sum();
             format!("{offsets} new offsets in {} partition(s)", ranges.len())
+        }
+        Manifest::Topics(topics) => {
+            let offsets: i64 = topics.values().flatten().map(|range| range.to - range.from).sum();
+            format!("{offsets} new offsets in {} topic(s)", topics.len())
         }
         Manifest::Files(files) => match files.as_slice() {
             [file] => format!("new file {}", file.path),

@@ -80,11 +80,12 @@ pub(super) async fn note_failures(
 fn note_changes(scribe: &Scribe, told: &BTreeMap<RowKey, Failing>, looked: &[(SourceKind, Vec<Looked>)]) {
     let now = SystemClock.now();
     for (kind, row) in looked.iter().flat_map(|(kind, rows)| rows.iter().map(move |row| (*kind, row))) {
-        let job = JobId::parse(&row.trigger_job_id).ok();
-        let key = job.as_ref().map(|job| (row.sensor_id.clone(), job.to_string()));
+        let name = &row.row;
+        let job = JobId::parse(&name.trigger_job_id).ok();
+        let key = job.as_ref().map(|job| (name.sensor_id.clone(), job.to_string()));
         let known = key.and_then(|key| told.get(&key));
         let about =
-            About { source: Some(kind), sensor_id: Some(&row.sensor_id), job: job.as_ref(), run_id: None };
+            About { source: Some(kind), sensor_id: Some(&name.sensor_id), job: job.as_ref(), run_id: None };
         match (&row.error, known) {
             (Some(error), known) if known.is_none_or(|known| known.why != *error) => {
                 scribe.note(now, Event::CheckFailed, about, error, None);

@@ -1,5 +1,6 @@
 //! `heartbeat validate`.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -17,6 +18,7 @@ use super::acons::{AconFile, read_all};
 use super::{Outcome, Session, args, table_url};
 use crate::error_chain::chain;
 use crate::jobs::{JobsClient, RunFilter, RunPhase, Settings};
+use crate::sources::kafka::Clusters;
 use crate::{secrets, sources};
 
 /// How long the sources may take to answer `--connect`.
@@ -115,12 +117,13 @@ async fn look_at_sources(acon: &Acon, view: &View) -> Vec<Finding> {
     });
     let mut findings: Vec<Finding> = problems.collect();
     let asked = questions(view, kind, Mode::Baseline);
-    let asks: Vec<Ask> =
+    let asks: Arc<[Ask]> =
         asked.iter().map(|question| Ask { asset: question.asset.clone(), since: Since::Now }).collect();
     if asks.is_empty() {
         return findings;
     }
-    let answers = sources::build(&acon.source).look(&asks, Instant::now() + PATIENCE).await;
+    let answers =
+        sources::build(&acon.source, &Clusters::default()).look(&asks, Instant::now() + PATIENCE).await;
     for (question, answer) in asked.iter().zip(answers) {
         if let Err(error) = answer {
             let id = &view.sensors[question.sensor].id;

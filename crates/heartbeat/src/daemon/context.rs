@@ -12,6 +12,7 @@ use super::watcher::Watcher;
 use crate::engine::SystemClock;
 use crate::metrics::{Metrics, TableLabel};
 use crate::server::{Board, Plan, TickKind};
+use crate::sources::kafka::Clusters;
 use crate::workspaces::Workspaces;
 
 /// A watcher over Delta tables and real workspaces.
@@ -26,6 +27,8 @@ pub(super) struct Context {
     pub(super) stop: Stop,
     /// How long steps that have begun may take to end after a stop.
     pub(super) grace: Duration,
+    /// Connections to Kafka, one set per cluster and credentials.
+    pub(super) clusters: Arc<Clusters>,
 }
 
 impl Context {

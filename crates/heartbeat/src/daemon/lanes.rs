@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use heartbeat_core::acon::{KafkaProduct, SourceConfig};
+use heartbeat_core::acon::{KafkaProduct, Security, SourceConfig};
 use heartbeat_core::schedule::Schedule;
 
 use crate::config::WatchedSource;
@@ -57,20 +57,31 @@ pub(super) fn lanes(watched: &WatchedSource) -> Vec<LaneConfig> {
     lanes
 }
 
-/// Products by the brokers they name, in any order.
-fn by_cluster(products: &BTreeMap<String, KafkaProduct>) -> BTreeMap<String, BTreeMap<String, KafkaProduct>> {
-    let mut clusters: BTreeMap<String, BTreeMap<String, KafkaProduct>> = BTreeMap::new();
+type Products = BTreeMap<String, KafkaProduct>;
+
+/// Products by the brokers they name, in any order, and by how they connect and log in.
+fn by_cluster(products: &Products) -> Vec<(String, Products)> {
+    let mut clusters: BTreeMap<(Vec<String>, &Security), Products> = BTreeMap::new();
     for (name, product) in products {
         let mut brokers = product.bootstrap.clone();
         brokers.sort_unstable();
-        clusters.entry(brokers.join(",")).or_default().insert(name.clone(), product.clone());
+        clusters.entry((brokers, &product.security)).or_default().insert(name.clone(), product.clone());
     }
-    clusters
+    let mut named: BTreeMap<String, u32> = BTreeMap::new();
+    let with_name = clusters.into_iter().map(|((brokers, _), products)| {
+        let brokers = brokers.join(",");
+        let times = named.entry(brokers.clone()).or_default();
+        *times += 1;
+        // Names of lanes are unique.
+        let name = if *times == 1 { brokers } else { format!("{brokers} ({times})") };
+        (name, products)
+    });
+    with_name.collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use heartbeat_core::acon::{ReadOptions, Security};
+    use heartbeat_core::acon::ReadOptions;
     use heartbeat_core::domain::Domain;
 
     use super::*;

@@ -35,7 +35,7 @@ pub(super) struct Looking {
 impl Looking {
     /// Runs until it is asked to stop.
     pub(super) async fn run(self) {
-        let source = sources::build(&self.config.source);
+        let source = sources::build(&self.config.source, &self.context.clusters);
         let label = SourceLabel::new(self.config.lane.kind, self.config.name.clone());
         self.context.metrics.source_added(&label, Instant::now());
         let mut complaint = Complaint::default();

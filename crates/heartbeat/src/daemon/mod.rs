@@ -226,6 +226,7 @@ impl Daemon {
             board: Arc::clone(&board),
             stop,
             grace: config.shutdown_grace,
+            clusters: Arc::default(),
         };
         let workspaces = Arc::new(workspaces(&config, &metrics, &board));
         let mut pairs = Vec::with_capacity(config.watches.len());

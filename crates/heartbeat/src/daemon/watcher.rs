@@ -214,7 +214,10 @@ where
     /// Paces rows whose source gave no answer, and notes what begins to fail and what recovers.
     fn remember_failures(&self, name: &str, lane: &Lane, looked_at: &[Looked], now: Timestamp) -> usize {
         let mut memory = self.memory();
-        for row in looked_at {
+        // Where nothing fails there is nothing to recover.
+        let all = !memory.failing.is_empty() || !memory.rows.is_empty();
+        for looked in looked_at.iter().filter(|looked| all || looked.error.is_some()) {
+            let row = &*looked.row;
             let key = (row.sensor_id.clone(), row.trigger_job_id.trim().to_owned());
             let job = JobId::parse(&row.trigger_job_id).ok();
             let about = About {
@@ -223,9 +226,9 @@ where
                 job: job.as_ref(),
                 run_id: None,
             };
-            match (&row.error, &row.row_id) {
+            match (&looked.error, &row.row_id) {
                 (Some(error), row_id) => {
-                    if let Some(row_id) = row_id.as_ref().filter(|_| row.unanswered) {
+                    if let Some(row_id) = row_id.as_ref().filter(|_| looked.unanswered) {
                         memory.rows.failed(row_id, now, fastrand::f64());
                     }
                     if memory.failing.get(&key).map(|(_, told)| told) != Some(error) {

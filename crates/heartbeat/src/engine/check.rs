@@ -1,69 +1,25 @@
 //! One detection pass: ask the source, write what it saw (S), mark the rows (C1).
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use heartbeat_core::acon::SourceKind;
-use heartbeat_core::detect::{Cursor, Mode, Question, Seen, acquire, questions, since_position};
+use heartbeat_core::detect::{Cursor, Mode, Question, Seen, acquire, cursor, questions};
 use heartbeat_core::ids::SensorRowId;
 use heartbeat_core::position::{Manifest, Position};
 use heartbeat_core::row::{ControlRow, SensorRow};
 use heartbeat_core::sensor::{Sensor, View};
-use heartbeat_core::source::{Ask, Asset, Finding, Since, Source};
+use heartbeat_core::source::{Answer, Finding, Since, Source};
 use heartbeat_core::state::{LARGEST_INLINE, StoredManifest, StoredPosition};
 use heartbeat_core::table::{Blobs, Table};
 use jiff::Timestamp;
 
+use super::lane::Lane;
 use super::notes::detections;
 use super::{Clock, Engine, EngineError, ROUNDS, Versions};
 use crate::error_chain::chain;
 use crate::fail_point;
-
-/// The rows that one look is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lane {
-    /// Of this source.
-    pub kind: SourceKind,
-    /// Products (Kafka) that other lanes look after.
-    pub except: BTreeSet<String>,
-    /// Where given, these products only.
-    pub only: Option<BTreeSet<String>>,
-}
-
-impl Lane {
-    /// All rows of a source.
-    pub fn all(kind: SourceKind) -> Self {
-        Self { kind, except: BTreeSet::new(), only: None }
-    }
-
-    /// Whether the lane looks after an asset of its source.
-    fn has(&self, asset: &Asset) -> bool {
-        match asset {
-            Asset::Folder { .. } => true,
-            Asset::Topic { product, .. } => {
-                self.only.as_ref().is_none_or(|only| only.contains(product)) && !self.except.contains(product)
-            }
-        }
-    }
-
-    /// Whether the lane looks after a row.
-    fn watches(&self, sensor: &Sensor) -> bool {
-        let product = || sensor.id.split(':').next().unwrap_or_default().trim();
-        let in_lane = match sensor.source {
-            SourceKind::Kafka => {
-                self.only.as_ref().is_none_or(|only| only.contains(product()))
-                    && !self.except.contains(product())
-            }
-            _ => true,
-        };
-        sensor.source == self.kind && sensor.unpaused && in_lane
-    }
-
-    /// Whether what is wrong with rows is this lane's to tell: one lane of each source tells it.
-    fn tells_problems(&self) -> bool {
-        self.only.is_none()
-    }
-}
 
 /// What a pass looked at.
 #[derive(Debug, Default)]
@@ -74,17 +30,15 @@ pub struct CheckReport {
     pub warnings: Vec<String>,
     /// Rows that are looked after: UNPAUSED ones, also while their news waits or their job runs.
     pub watched: usize,
+    /// Stretches of offsets that were gone before they were looked at.
+    pub losses: usize,
 }
 
 /// One row of a pass.
 #[derive(Debug)]
 pub struct Looked {
-    /// Key of the row; `None` where the row has none.
-    pub row_id: Option<SensorRowId>,
-    /// `sensor_id` as it stands in the table.
-    pub sensor_id: String,
-    /// The row's job as it stands in the table.
-    pub trigger_job_id: String,
+    /// Which row.
+    pub row: Arc<RowName>,
     /// What is new; `None` when nothing is.
     pub news: Option<Manifest>,
     /// Why the row could not be looked at, cause by cause.
@@ -93,13 +47,24 @@ pub struct Looked {
     pub unanswered: bool,
 }
 
+/// A row, as people know it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RowName {
+    /// `sensor_id` as it stands in the table.
+    pub sensor_id: String,
+    /// The row's job as it stands in the table.
+    pub trigger_job_id: String,
+    /// Key of the row; `None` where the row has none.
+    pub row_id: Option<SensorRowId>,
+}
+
 /// What a source has answered, to be written into the tables.
 #[derive(Debug)]
 pub struct Answers {
     lane: Lane,
     mode: Mode,
     began: Timestamp,
-    rows: Vec<Answer>,
+    rows: Vec<Acquisition>,
 }
 
 impl Answers {
@@ -155,60 +120,39 @@ where
         let (view, versions) = self.view().await?;
         let began = clock.now();
         let deadline = Instant::now() + patience;
-        let watched = view.sensors.iter().filter(|sensor| lane.watches(sensor)).count();
-        let mut report = CheckReport { watched, ..CheckReport::default() };
-        if lane.tells_problems() {
-            report.looked_at = problems(&view, lane.kind);
-            report.warnings = remarks_on_rows(&view, lane.kind);
-        }
-        let mut asked = Vec::new();
-        let mut asks = Vec::new();
-        for question in questions(&view, lane.kind, mode) {
-            let sensor = &view.sensors[question.sensor];
-            if !lane.has(&question.asset) || resting.contains(&sensor.row_id) {
-                continue;
-            }
-            match self.since(&view, &question, lane.kind).await {
-                Ok(since) => {
-                    asks.push(Ask { asset: question.asset.clone(), since });
-                    asked.push(question);
-                }
-                Err(problem) => report.looked_at.push(looked(sensor, None, Some(problem))),
-            }
-        }
-        let found = if asks.is_empty() { Vec::new() } else { source.look(&asks, deadline).await };
-        let mut answers = Vec::new();
-        for ((question, ask), found) in asked.into_iter().zip(&asks).zip(found) {
-            let sensor = &view.sensors[question.sensor];
+        let prepared = self.prepared(&view, versions, lane, resting, mode).await;
+        let mut report = prepared.report();
+        let asks = prepared.asks();
+        let found = if asks.is_empty() { Vec::new() } else { source.look(asks, deadline).await };
+        let mut rows = Vec::new();
+        for ((asked, ask), found) in prepared.asked().iter().zip(asks.iter()).zip(found) {
+            let sensor = &view.sensors[asked.sensor];
             let answer = match found {
+                Ok(Answer::Same) => {
+                    report.looked_at.push(Looked::quiet(&asked.row));
+                    continue;
+                }
                 Err(error) => Err(chain(&error)),
-                Ok(Finding { position, news, remarks }) => {
-                    for remark in &remarks {
-                        self.note_remark(sensor, remark, began);
-                    }
-                    let remarks = remarks.into_iter().map(|remark| format!("`{}`: {remark}", sensor.id));
-                    report.warnings.extend(remarks);
-                    let news = news.filter(|manifest| !manifest.is_empty());
-                    self.answer(sensor, question.since, &ask.since, position, news.as_ref())
-                        .await
-                        .map(|answer| (answer, news))
+                Ok(Answer::Found(found)) => {
+                    self.tell(sensor, &found, began, &mut report);
+                    let news = found.news.clone().filter(|manifest| !manifest.is_empty());
+                    let since = cursor(&view, asked.sensor, mode);
+                    self.acquisition(sensor, since, &ask.since, *found).await.map(|row| (row, news))
                 }
             };
             match answer {
                 Err(problem) => {
                     tracing::info!(sensor_id = sensor.id, problem, "row could not be looked at");
-                    report.looked_at.push(looked(sensor, None, Some(problem)));
+                    report.looked_at.push(Looked::failed(&asked.row, problem));
                 }
-                Ok((answer, news)) => {
-                    answers.push(answer);
-                    report.looked_at.push(looked(sensor, news, None));
+                Ok((row, news)) => {
+                    rows.push(row);
+                    report.looked_at.push(Looked { news, ..Looked::quiet(&asked.row) });
                 }
             }
         }
-        report
-            .looked_at
-            .sort_by(|a, b| (&a.sensor_id, &a.trigger_job_id).cmp(&(&b.sensor_id, &b.trigger_job_id)));
-        Ok((report, Answers { lane: lane.clone(), mode, began, rows: answers }, versions))
+        report.looked_at.sort_by(|a, b| a.row.cmp(&b.row));
+        Ok((report, Answers { lane: lane.clone(), mode, began, rows }, versions))
     }
 
     /// Writes what a source answered (S), and marks the rows (C1).
@@ -240,50 +184,30 @@ where
         Err(EngineError::Contended { table: "sensor" })
     }
 
-    /// The cursor of a question, fetched when it is stored beside the table; or what is wrong with it.
-    async fn since(&self, view: &View, question: &Question, kind: SourceKind) -> Result<Since, String> {
-        let digest = match &question.since {
-            Cursor::Ready(since) => return Ok(since.clone()),
-            Cursor::Digest(digest) => digest,
-        };
-        if let Some(position) = self.fetched(|known| known.get(digest).cloned()) {
-            return Ok(since_position(kind, position));
+    /// What people should know of what was found.
+    fn tell(&self, sensor: &Sensor, found: &Finding, at: Timestamp, report: &mut CheckReport) {
+        for loss in &found.losses {
+            tracing::warn!(sensor_id = sensor.id, %loss, "data was lost");
+            self.note_loss(sensor, loss, at);
+            report.warnings.push(format!("`{}`: {loss}", sensor.id));
         }
-        let mend = "`check --baseline` starts anew from what is there";
-        let stored = self.blobs.get(digest).await;
-        let bytes = stored
-            .map_err(|error| format!("its stored position cannot be read: {}; {mend}", chain(&error)))?
-            .ok_or_else(|| {
-                format!("its stored position {digest} is missing beside the sensor table; {mend}")
-            })?;
-        let position = serde_json::from_slice::<Position>(&bytes);
-        if let Ok(position) = &position {
-            // What no row names any more has been superseded.
-            let named = view.digests();
-            self.fetched(|known| {
-                known.retain(|digest, _| named.contains(digest));
-                known.insert(digest.clone(), position.clone());
-            });
+        for remark in &found.remarks {
+            self.note_remark(sensor, remark, at);
+            report.warnings.push(format!("`{}`: {remark}", sensor.id));
         }
-        position
-            .map(|position| since_position(kind, position))
-            .map_err(|cause| format!("its stored position {digest} is damaged: {cause}; {mend}"))
+        report.losses += found.losses.len();
     }
 
-    fn fetched<T>(&self, with: impl FnOnce(&mut HashMap<String, Position>) -> T) -> T {
-        with(&mut self.fetched.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
-    }
-
-    async fn answer(
+    async fn acquisition(
         &self,
         sensor: &Sensor,
         since: Cursor,
         asked: &Since,
-        position: Position,
-        news: Option<&Manifest>,
-    ) -> Result<Answer, String> {
-        let manifest = match news {
-            Some(news) => Some(self.stored_manifest(news).await?),
+        found: Finding,
+    ) -> Result<Acquisition, String> {
+        let Finding { position, news, keep, .. } = found;
+        let manifest = match news.filter(|manifest| !manifest.is_empty()) {
+            Some(news) => Some(self.stored_manifest(&news).await?),
             None => None,
         };
         // A position that has not moved is the one that is stored already.
@@ -292,9 +216,10 @@ where
             Some(stored) => stored,
             None => self.stored_position(position).await?,
         };
-        let changes = manifest.is_some() || sensor.state.acquired.as_ref() != Some(&position);
-        let changes = changes && (manifest.is_some() || sensor.sensor.is_some() || *asked == Since::Now);
-        Ok(Answer { row_id: sensor.row_id.clone(), since, position, manifest, changes })
+        let moved = sensor.state.acquired.as_ref() != Some(&position);
+        let is_kept = keep || sensor.sensor.is_some() || *asked == Since::Now;
+        let changes = manifest.is_some() || (moved && is_kept);
+        Ok(Acquisition { row_id: sensor.row_id.clone(), since, position, manifest, keep, changes })
     }
 
     /// A position as it is written into a row: in the cell, or beside the table when it is large.
@@ -322,11 +247,12 @@ where
 
 /// What a source has answered about a row, by the row and the cursor that were asked with.
 #[derive(Debug)]
-struct Answer {
+struct Acquisition {
     row_id: SensorRowId,
     since: Cursor,
     position: StoredPosition,
     manifest: Option<StoredManifest>,
+    keep: bool,
     changes: bool,
 }
 
@@ -344,56 +270,29 @@ fn still_asked(view: &View, answers: &Answers) -> Vec<Seen> {
     let held = answers.iter().filter_map(|answer| {
         let question = open.get(&answer.row_id).filter(|question| question.since == answer.since)?;
         let (position, news) = (answer.position.clone(), answer.manifest.clone());
-        Some(Seen { sensor: question.sensor, position, news })
+        Some(Seen { sensor: question.sensor, position, news, keep: answer.keep })
     });
     held.collect()
 }
 
-/// Rows of this source that would be looked at if nothing were wrong with them.
-fn problems(view: &View, kind: SourceKind) -> Vec<Looked> {
-    let broken = view
-        .sensors
-        .iter()
-        .filter(|sensor| sensor.source == kind && sensor.unpaused && sensor.is_idle())
-        .filter_map(|sensor| {
-            let problem = sensor.problem.as_ref()?.to_string();
-            Some(Looked { unanswered: false, ..looked(sensor, None, Some(problem)) })
-        });
-    let unusable = view.unusable.iter().filter_map(|(index, problem)| {
-        let row = &view.control[*index];
-        let of_this_source = row.sensor_source.as_deref().and_then(SourceKind::parse) == Some(kind);
-        of_this_source.then(|| Looked {
-            row_id: None,
-            sensor_id: row.sensor_id.clone().unwrap_or_default(),
-            trigger_job_id: row.trigger_job_id.clone().unwrap_or_default(),
-            news: None,
-            error: Some(problem.to_string()),
-            unanswered: false,
-        })
-    });
-    broken.chain(unusable).collect()
+impl Looked {
+    /// A row without anything to tell.
+    pub(super) fn quiet(row: &Arc<RowName>) -> Self {
+        Self { row: Arc::clone(row), news: None, error: None, unanswered: false }
+    }
+
+    /// A row that its source did not answer about.
+    pub(super) fn failed(row: &Arc<RowName>, problem: String) -> Self {
+        Self { error: Some(problem), unanswered: true, ..Self::quiet(row) }
+    }
 }
 
-fn remarks_on_rows(view: &View, kind: SourceKind) -> Vec<String> {
-    let duplicates =
-        view.duplicates.iter().map(|index| &view.sensors[*index]).filter(|row| row.source == kind);
-    duplicates
-        .map(|row| {
-            format!(
-                "`{}` of job {} stands in the control table more than once; it counts once",
-                row.id, row.job
-            )
+impl RowName {
+    pub(super) fn of(sensor: &Sensor) -> Arc<Self> {
+        Arc::new(Self {
+            sensor_id: sensor.id.clone(),
+            trigger_job_id: sensor.job.to_string(),
+            row_id: Some(sensor.row_id.clone()),
         })
-        .collect()
-}
-
-fn looked(sensor: &Sensor, news: Option<Manifest>, error: Option<String>) -> Looked {
-    Looked {
-        row_id: Some(sensor.row_id.clone()),
-        sensor_id: sensor.id.clone(),
-        trigger_job_id: sensor.job.to_string(),
-        news,
-        unanswered: error.is_some(),
-        error,
     }
 }

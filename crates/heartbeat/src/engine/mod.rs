@@ -7,14 +7,17 @@
 mod check;
 mod complete;
 mod follow;
+mod lane;
 mod notes;
+mod prepared;
 mod snapshot;
 mod start;
 mod steer;
 mod trigger;
 
-pub use check::{Answers, CheckReport, Lane, Looked};
+pub use check::{Answers, CheckReport, Looked, RowName};
 pub use follow::{FollowReport, Which};
+pub use lane::Lane;
 pub use start::{Call, Claimed, Outcomes};
 pub use trigger::{Failed, Started, TriggerReport};
 
@@ -30,6 +33,7 @@ use heartbeat_core::table::{Blobs, Changes, Table};
 use jiff::Timestamp;
 use tokio::sync::{Mutex, MutexGuard};
 
+use self::prepared::Prepared;
 use self::snapshot::Loaded;
 use crate::scribe::Scribe;
 
@@ -84,6 +88,8 @@ pub struct Engine<C: Table<ControlRow>, S: Table<SensorRow>, B> {
     newest: Mutex<Option<Loaded<C::Backing, S::Backing>>>,
     /// Positions that are stored beside the table, by digest, as far as the last looks needed them.
     fetched: StdMutex<HashMap<String, Position>>,
+    /// The questions of the last look of each lane.
+    prepared: StdMutex<HashMap<Lane, Arc<Prepared>>>,
     control_commits: Tally,
     sensor_commits: Tally,
 }
@@ -145,6 +151,7 @@ where
             scribe,
             newest: Mutex::default(),
             fetched: StdMutex::default(),
+            prepared: StdMutex::default(),
             control_commits: Tally::default(),
             sensor_commits: Tally::default(),
         }

@@ -7,6 +7,7 @@ use heartbeat_core::detect::Seen;
 use heartbeat_core::follow::{Followed, Told};
 use heartbeat_core::ids::JobId;
 use heartbeat_core::journal::Event;
+use heartbeat_core::position::Loss;
 use heartbeat_core::row::{ControlRow, SensorRow};
 use heartbeat_core::sensor::{Sensor, View};
 use heartbeat_core::state::{Claim, ClaimState, Release, StoredManifest};
@@ -26,6 +27,11 @@ impl<C: Table<ControlRow>, S: Table<SensorRow>, B> Engine<C, S, B> {
 
     pub(super) fn note_remark(&self, sensor: &Sensor, remark: &str, at: Timestamp) {
         self.scribe.note(at, Event::Remarked, about(sensor), remark, None);
+    }
+
+    pub(super) fn note_loss(&self, sensor: &Sensor, loss: &Loss, at: Timestamp) {
+        let detail = serde_json::to_string(loss).ok();
+        self.scribe.note(at, Event::DataLost, about(sensor), loss.to_string(), detail);
     }
 
     pub(super) fn note_claims(&self, view: &View, claims: &[(JobId, Claim)], at: Timestamp) {
@@ -145,6 +151,7 @@ fn about(sensor: &Sensor) -> About<'_> {
 fn describe(manifest: &StoredManifest) -> String {
     match manifest {
         StoredManifest::Offsets(ranges) => format!("news in {} partition(s)", ranges.len()),
+        StoredManifest::Topics(topics) => format!("news in {} topic(s)", topics.len()),
         StoredManifest::Files(files) => match files.as_slice() {
             [file] => format!("new file {}", file.path),
             files => format!("{} new files", files.len()),

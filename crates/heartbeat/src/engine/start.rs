@@ -204,7 +204,7 @@ where
 fn arrival(manifest: &StoredManifest) -> Option<Timestamp> {
     match manifest {
         StoredManifest::Files(files) => files.iter().filter_map(|file| file.modified).min(),
-        StoredManifest::Offsets(_) | StoredManifest::Sha256(_) => None,
+        StoredManifest::Offsets(_) | StoredManifest::Topics(_) | StoredManifest::Sha256(_) => None,
     }
 }
 

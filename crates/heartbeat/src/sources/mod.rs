@@ -3,12 +3,13 @@
 pub mod kafka;
 pub mod trigger_file;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use heartbeat_core::acon::SourceConfig;
-use heartbeat_core::source::{Ask, Finding, Source, SourceError};
+use heartbeat_core::source::{Answer, Ask, Source, SourceError};
 
-use self::kafka::KafkaSource;
+use self::kafka::{Clusters, KafkaSource};
 use self::trigger_file::TriggerFileSource;
 
 /// A source of any kind, as an ACON configures it.
@@ -21,15 +22,15 @@ pub enum AnySource {
 }
 
 /// The source of an ACON. Nothing is connected to yet.
-pub fn build(config: &SourceConfig) -> AnySource {
+pub fn build(config: &SourceConfig, clusters: &Clusters) -> AnySource {
     match config {
-        SourceConfig::Kafka(products) => AnySource::Kafka(KafkaSource::new(products.clone())),
+        SourceConfig::Kafka(products) => AnySource::Kafka(KafkaSource::new(products.clone(), clusters)),
         SourceConfig::TriggerFile { base } => AnySource::TriggerFile(TriggerFileSource::new(base)),
     }
 }
 
 impl Source for AnySource {
-    async fn look(&self, asks: &[Ask], deadline: Instant) -> Vec<Result<Finding, SourceError>> {
+    async fn look(&self, asks: &Arc<[Ask]>, deadline: Instant) -> Vec<Result<Answer, SourceError>> {
         match self {
             Self::Kafka(source) => source.look(asks, deadline).await,
             Self::TriggerFile(source) => source.look(asks, deadline).await,

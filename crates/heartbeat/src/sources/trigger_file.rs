@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime};
 
 use heartbeat_core::position::{FilesPosition, Manifest, NewFile, Position};
-use heartbeat_core::source::{Ask, Asset, Finding, Since, Source, SourceError};
+use heartbeat_core::source::{Answer, Ask, Asset, Finding, Since, Source, SourceError};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
@@ -40,18 +40,18 @@ pub fn is_trigger(path: &str) -> bool {
 }
 
 impl Source for TriggerFileSource {
-    async fn look(&self, asks: &[Ask], deadline: Instant) -> Vec<Result<Finding, SourceError>> {
-        let mut answers: Vec<Option<Result<Finding, SourceError>>> = asks.iter().map(|_| None).collect();
+    async fn look(&self, asks: &Arc<[Ask]>, deadline: Instant) -> Vec<Result<Answer, SourceError>> {
+        let mut answers: Vec<Option<Result<Answer, SourceError>>> = asks.iter().map(|_| None).collect();
         let (done, mut arriving) = mpsc::unbounded_channel();
         let next = Arc::new(AtomicUsize::new(0));
-        let questions: Arc<[Ask]> = asks.into();
         // Listing is blocking I/O. A folder that hangs keeps one worker; its answer is the only one missed.
         for _ in 0..WORKERS.min(asks.len()) {
-            let (base, questions) = (self.base.clone(), Arc::clone(&questions));
+            let (base, questions) = (self.base.clone(), Arc::clone(asks));
             let (next, done) = (Arc::clone(&next), done.clone());
             tokio::task::spawn_blocking(move || {
                 while let Some((index, ask)) = take(&next, &questions) {
-                    if done.send((index, answer(&base, ask, deadline))).is_err() {
+                    let found = answer(&base, ask, deadline).map(|found| shortened(found, &ask.since));
+                    if done.send((index, found)).is_err() {
                         return;
                     }
                 }
@@ -62,7 +62,7 @@ impl Source for TriggerFileSource {
         {
             answers[index] = Some(answer);
         }
-        let answered = answers.into_iter().zip(asks);
+        let answered = answers.into_iter().zip(asks.iter());
         answered.map(|(answer, ask)| answer.unwrap_or_else(|| Err(self.timeout(ask)))).collect()
     }
 }
@@ -112,6 +112,12 @@ fn answer(base: &Path, ask: &Ask, deadline: Instant) -> Result<Finding, SourceEr
     })
 }
 
+/// An idle row has nothing to tell.
+fn shortened(found: Finding, since: &Since) -> Answer {
+    let stands = matches!(since, Since::Position(cursor) if *cursor == found.position);
+    if stands && found.news.is_none() && found.remarks.is_empty() { Answer::Same } else { found.into() }
+}
+
 /// The judgement, over names; `stat` is asked only about files that may be news.
 fn judge(
     folder: &str,
@@ -126,7 +132,7 @@ fn judge(
             remarks.push(format!("the folder moved from {}: every file in it is new", cursor.folder));
             None
         }
-        Since::Position(Position::Kafka(_)) => {
+        Since::Position(Position::Kafka(_) | Position::Topics(_)) => {
             return Err(SourceError::Misconfigured {
                 problem: "its stored position is one of a Kafka topic".to_owned(),
             });
@@ -152,9 +158,9 @@ fn judge(
     let news: Vec<NewFile> = found.into_values().collect();
     let position = FilesPosition { folder: folder.to_owned(), seen: listed.into_iter().collect() };
     Ok(Finding {
-        position: Position::Files(position),
         news: (!news.is_empty()).then_some(Manifest::Files(news)),
         remarks,
+        ..Finding::at(Position::Files(position))
     })
 }
 

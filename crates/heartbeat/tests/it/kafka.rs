@@ -12,9 +12,9 @@ mod transactions;
 use std::time::{Duration, Instant};
 
 use heartbeat::broker::{Broker, BrokerHandle};
-use heartbeat::sources::kafka::{Isolation, KafkaProduct, KafkaSource, ReadOptions, Security};
-use heartbeat_core::position::{Manifest, Position};
-use heartbeat_core::source::{Ask, Asset, Finding, Since, Source, SourceError};
+use heartbeat::sources::kafka::{Clusters, Isolation, KafkaProduct, KafkaSource, ReadOptions, Security};
+use heartbeat_core::position::{KafkaPosition, Manifest, Position};
+use heartbeat_core::source::{Answer, Ask, Asset, Finding, Since, Source, SourceError};
 
 use crate::support::kafka::{Client, Plain};
 
@@ -76,7 +76,7 @@ fn source(products: &[(&str, &str)]) -> KafkaSource {
             (format!("{name}+committed"), of(bootstrap, Isolation::ReadCommitted)),
         ]
     });
-    KafkaSource::new(products.collect())
+    KafkaSource::new(products.collect(), &Clusters::default())
 }
 
 fn random_topic() -> String {
@@ -88,7 +88,31 @@ fn ask(product: &str, topic: &str, since: Since) -> Ask {
 }
 
 async fn look(source: &KafkaSource, asks: &[Ask]) -> Vec<Result<Finding, SourceError>> {
-    source.look(asks, Instant::now() + Duration::from_mins(1)).await
+    look_for(source, asks, Duration::from_mins(1)).await
+}
+
+async fn look_for(
+    source: &KafkaSource,
+    asks: &[Ask],
+    patience: Duration,
+) -> Vec<Result<Finding, SourceError>> {
+    let answers = source.look(&asks.into(), Instant::now() + patience).await;
+    answers.into_iter().zip(asks).map(|(answer, ask)| answer.map(|answer| found(answer, ask))).collect()
+}
+
+/// A row of which nothing is to be told stands where it stood; one that never stood anywhere, at nothing.
+fn found(answer: Answer, ask: &Ask) -> Finding {
+    match (answer, &ask.since) {
+        (Answer::Found(found), _) => *found,
+        (Answer::Same, Since::Position(position)) => Finding::at(position.clone()),
+        (Answer::Same, _) => Finding::at(Position::Kafka(KafkaPosition {
+            cluster: String::new(),
+            topic: String::new(),
+            topic_id: None,
+            offsets: [].into(),
+            epochs: [].into(),
+        })),
+    }
 }
 
 async fn look_at(source: &KafkaSource, topic: &str, since: Since) -> Result<Finding, SourceError> {
@@ -105,7 +129,7 @@ fn ends(finding: &Finding) -> Vec<(i32, i64)> {
         Position::Kafka(position) => {
             position.offsets.iter().map(|(partition, end)| (*partition, *end)).collect()
         }
-        Position::Files(_) => panic!("a position of files"),
+        Position::Topics(_) | Position::Files(_) => panic!("a position of a topic"),
     }
 }
 
@@ -116,7 +140,7 @@ fn news(finding: &Finding) -> Vec<(i32, i64, i64)> {
         Some(Manifest::Offsets(ranges)) => {
             ranges.iter().map(|range| (range.partition, range.from, range.to)).collect()
         }
-        Some(Manifest::Files(_)) => panic!("news of files"),
+        Some(Manifest::Topics(_) | Manifest::Files(_)) => panic!("news of a topic"),
     }
 }
 

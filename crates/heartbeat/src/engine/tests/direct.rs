@@ -1,5 +1,6 @@
 //! Single cases: how many commits a pass makes, lost races, claims in doubt, large positions.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use heartbeat_core::domain::Domain;
 use heartbeat_core::ids::JobId;
 use heartbeat_core::jobs::RunState;
 use heartbeat_core::row::{ControlRow, SensorRow};
-use heartbeat_core::source::{Ask, Finding, Source, SourceError};
+use heartbeat_core::source::{self, Ask, Source, SourceError};
 use heartbeat_core::state::{ClaimState, StoredPosition};
 use jiff::Timestamp;
 
@@ -123,7 +124,7 @@ struct Disturbed<'w> {
 }
 
 impl Source for Disturbed<'_> {
-    async fn look(&self, asks: &[Ask], deadline: Instant) -> Vec<Result<Finding, SourceError>> {
+    async fn look(&self, asks: &Arc<[Ask]>, deadline: Instant) -> Vec<Result<source::Answer, SourceError>> {
         self.looks.fetch_add(1, Ordering::Relaxed);
         let answers = Port(self.world).look(asks, deadline).await;
         let other = SensorRow { sensor_id: Some("other_9".into()), ..SensorRow::default() };

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -12,7 +13,7 @@ use heartbeat_core::ids::JobId;
 use heartbeat_core::jobs::{Jobs, NoAnswer, Order, Run};
 use heartbeat_core::position::{FilesPosition, KafkaPosition, Manifest, NewFile, OffsetRange, Position};
 use heartbeat_core::row::{ControlRow, SensorRow};
-use heartbeat_core::source::{Ask, Asset, Finding, Since, Source, SourceError};
+use heartbeat_core::source::{self, Ask, Asset, Finding, Since, Source, SourceError};
 use heartbeat_core::table::{Blobs, Changes, Commit, Snapshot, Table};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -94,9 +95,9 @@ impl Table<SensorRow> for Port<'_> {
 }
 
 impl Source for Port<'_> {
-    async fn look(&self, asks: &[Ask], _deadline: Instant) -> Vec<Result<Finding, SourceError>> {
+    async fn look(&self, asks: &Arc<[Ask]>, _deadline: Instant) -> Vec<Result<source::Answer, SourceError>> {
         self.0.pause().await;
-        let answers = asks.iter().map(|ask| answer(self.0, ask)).collect();
+        let answers = asks.iter().map(|ask| answer(self.0, ask).map(source::Answer::from)).collect();
         self.0.pause().await;
         answers
     }
@@ -131,12 +132,13 @@ fn answer(world: &World, ask: &Ask) -> Result<Finding, SourceError> {
                 topic: name.clone(),
                 topic_id: None,
                 offsets: [(0, end)].into(),
+                epochs: BTreeMap::new(),
             };
             let moved = (end > from).then_some(OffsetRange { partition: 0, from, to: end });
             (Position::Kafka(position), Manifest::Offsets(moved.into_iter().collect()))
         }
     };
-    Ok(Finding { position, news: (!news.is_empty()).then_some(news), remarks: Vec::new() })
+    Ok(Finding { news: (!news.is_empty()).then_some(news), ..Finding::at(position) })
 }
 
 /// A call that was sent; if its process dies before it has arrived, it may arrive later.

@@ -7,21 +7,29 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures::future::join_all;
-use kafka_protocol::messages::ListOffsetsRequest;
+use kafka_protocol::messages::{
+    ListOffsetsRequest, MetadataRequest, MetadataResponse, OffsetForLeaderEpochRequest,
+};
 use kafka_protocol::protocol::Request;
 use uuid::Uuid;
 
-use super::connection::{Connection, Supported};
+use super::connection::{Connection, Encoded, Supported};
+use super::epochs::{EpochEnd, EpochQuestion, OFFSET_FOR_LEADER_EPOCH, build_epochs, judge_epochs};
 use super::error::{ClientError, Code, PartitionError};
 use super::metadata::{self, METADATA, View};
-use super::offsets::{LIST_OFFSETS, Question, build_list_offsets, judge_list_offsets};
+use super::offsets::{LIST_OFFSETS, Question, Told, build_list_offsets, judge_list_offsets};
 use super::{Isolation, Security};
 
 const ATTEMPTS: u32 = 3;
 
 /// Answer to one question about an offset.
-pub(super) type OffsetResult = Result<Option<i64>, PartitionError>;
+pub(super) type OffsetResult = Result<Option<Told>, PartitionError>;
+
+/// How long a broker that did not answer in time last may take: enough for one that is well again, and not so much that
+/// the rows of the other leaders are late.
+const SHORT_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Questions (with the leader epoch of each) by request: isolation level, and how often a partition came before.
 type Requests = HashMap<(Isolation, u32), Vec<(usize, i32)>>;
@@ -33,6 +41,10 @@ pub(super) struct Cluster {
     security: Security,
     connections: HashMap<String, Connection>,
     view: View,
+    /// Brokers that did not answer in time last.
+    hanging: HashSet<String>,
+    /// Names of all topics, when somebody needed them, with a number that is raised when they change.
+    names: (Arc<[String]>, u64, Option<Instant>),
 }
 
 /// A connection on loan: whoever drops it half way through a call closes it.
@@ -53,7 +65,14 @@ pub(super) struct Leader {
 
 impl Cluster {
     pub(super) fn new(bootstrap: Vec<String>, security: Security) -> Self {
-        Self { bootstrap, security, connections: HashMap::new(), view: View::default() }
+        Self {
+            bootstrap,
+            security,
+            connections: HashMap::new(),
+            view: View::default(),
+            hanging: HashSet::new(),
+            names: (Arc::new([]), 0, None),
+        }
     }
 
     /// The cluster as people know it: "a:1,b:2".
@@ -74,26 +93,56 @@ impl Cluster {
         let mut failed = HashMap::new();
         for asked in topics.chunks(metadata::TOPICS_PER_REQUEST) {
             let asked_at = Instant::now();
-            let mut answer = self.ask_any_broker(asked, deadline).await?;
-            if answer.cluster_id != self.view.cluster_id {
-                self.view.topics.clear();
-                self.view.cluster_id = answer.cluster_id;
-            }
-            self.view.brokers = answer.brokers;
-            for &name in asked {
-                match answer.topics.remove(name) {
-                    Some(Ok(topic)) => {
-                        self.view.topics.insert(name.to_owned(), (Arc::new(topic), asked_at));
-                    }
-                    Some(Err(code)) => {
-                        self.view.topics.remove(name);
-                        failed.insert(name, code);
-                    }
-                    None => {}
-                }
-            }
+            let build = || metadata::build_metadata(asked);
+            let answer = self
+                .ask_any_broker(deadline, build, |answer| metadata::judge_metadata(asked, answer))
+                .await?;
+            failed.extend(self.view.take(asked, answer, asked_at));
         }
         Ok(failed)
+    }
+
+    /// Names of all topics, at most `max_age` old, with their version.
+    pub(super) async fn names(
+        &mut self,
+        max_age: Duration,
+        deadline: Instant,
+    ) -> Result<(Arc<[String]>, u64), Arc<ClientError>> {
+        if self.names.2.is_none_or(|asked_at| asked_at.elapsed() >= max_age) {
+            let asked_at = Instant::now();
+            let judge = |answer| Ok(metadata::judge_listing(answer));
+            let mut names = self.ask_any_broker(deadline, metadata::build_listing, judge).await?;
+            names.sort_unstable();
+            let changed = *names != *self.names.0;
+            let known = if changed { names.into() } else { Arc::clone(&self.names.0) };
+            self.names = (known, self.names.1 + u64::from(changed), Some(asked_at));
+        }
+        Ok((Arc::clone(&self.names.0), self.names.1))
+    }
+
+    /// Forgets topics that nobody has asked about since `since`.
+    pub(super) fn forget_older(&mut self, since: Instant) {
+        self.view.forget_older(since);
+    }
+
+    /// Until when a broker may take: one that hung last gets little, so that the others are not late.
+    pub(super) fn patience(&self, address: &str, deadline: Instant) -> Instant {
+        let half = Instant::now() + remaining(deadline) / 2;
+        if self.hanging.contains(address) { half.min(Instant::now() + SHORT_PATIENCE) } else { half }
+    }
+
+    /// A broker has answered.
+    pub(super) fn answered(&mut self, address: &str) {
+        if !self.hanging.is_empty() {
+            self.hanging.remove(address);
+        }
+    }
+
+    /// A broker has not.
+    pub(super) fn failed(&mut self, address: &str, error: &ClientError) {
+        if matches!(error, ClientError::Timeout { .. }) && self.hanging.insert(address.to_owned()) {
+            tracing::warn!(cluster = self.name(), address, "broker does not answer in time");
+        }
     }
 
     /// Who leads the partition; an error when the topic is unknown or has no leader now.
@@ -145,35 +194,39 @@ impl Cluster {
         }
     }
 
-    /// Connected brokers first, then the bootstrap list, then what was heard of. One that hangs only gets its share
-    /// of the time.
-    async fn ask_any_broker(
+    /// Connected brokers first, then the bootstrap list, then what was heard of; those that hung last come last. One
+    /// that hangs only gets its share of the time.
+    async fn ask_any_broker<T>(
         &mut self,
-        topics: &[&str],
         deadline: Instant,
-    ) -> Result<metadata::MetadataAnswer, Arc<ClientError>> {
+        build: impl Fn() -> MetadataRequest,
+        judge: impl Fn(MetadataResponse) -> Result<T, String>,
+    ) -> Result<T, Arc<ClientError>> {
         let mut addresses: Vec<String> = self.connections.keys().cloned().collect();
         addresses.extend(self.bootstrap.iter().cloned());
         addresses.extend(self.view.brokers.values().map(ToString::to_string));
         let mut seen = HashSet::new();
         addresses.retain(|address| seen.insert(address.clone()));
+        addresses.sort_by_key(|address| self.hanging.contains(address));
         let mut last =
             ClientError::BadAnswer { address: self.name(), problem: "no broker to ask".to_owned() };
         for (index, address) in addresses.iter().enumerate() {
             let share = remaining(deadline) / u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
+            let until = self.patience(address, Instant::now() + 2 * share);
             let mut line = self.lend(address);
-            let asked =
-                line.call(METADATA, Instant::now() + share, |_| metadata::build_metadata(topics)).await;
+            let asked = line.call(METADATA, until, |_| build()).await;
             match asked.and_then(|(answer, _)| {
                 line.throttle(answer.throttle_time_ms);
-                metadata::judge_metadata(topics, answer).map_err(|problem| line.bad(problem))
+                judge(answer).map_err(|problem| line.bad(problem))
             }) {
                 Ok(answer) => {
+                    self.answered(address);
                     self.give_back(line);
                     return Ok(answer);
                 }
                 Err(error) => {
                     tracing::debug!(address, %error, "no metadata");
+                    self.failed(address, &error);
                     last = error;
                 }
             }
@@ -204,10 +257,12 @@ impl Cluster {
             }
         }
         // A leader that hangs must leave time for the rows of the others.
-        let deadline = Instant::now() + remaining(deadline) / 2;
         let asked: Vec<_> = by_leader
             .into_iter()
-            .map(|(address, requests)| ask_leader(self.lend(&address), questions, requests, deadline))
+            .map(|(address, requests)| {
+                let until = self.patience(&address, deadline);
+                ask_leader(self.lend(&address), questions, requests, until)
+            })
             .collect();
         for (line, results) in join_all(asked).await {
             self.give_back(line);
@@ -218,7 +273,92 @@ impl Cluster {
     }
 }
 
+impl Cluster {
+    /// Asks the leaders where their logs end for an epoch. What cannot be asked now has an error; nothing is asked
+    /// again.
+    pub(super) async fn ask_epochs(
+        &mut self,
+        questions: &[EpochQuestion<'_>],
+        deadline: Instant,
+    ) -> Vec<Result<EpochEnd, PartitionError>> {
+        let mut answers: Vec<_> = questions.iter().map(|_| Err(PartitionError::NoLeader)).collect();
+        // A request holds a partition once.
+        let mut by_request: HashMap<_, Vec<(usize, i32)>> = HashMap::new();
+        let mut times: HashMap<(&str, i32), u32> = HashMap::new();
+        for (index, question) in questions.iter().enumerate() {
+            match self.leader(question.topic, question.partition) {
+                Ok(leader) => {
+                    let time = times.entry((question.topic, question.partition)).or_default();
+                    by_request.entry((leader.address, *time)).or_default().push((index, leader.epoch));
+                    *time += 1;
+                }
+                Err(error) => answers[index] = Err(error),
+            }
+        }
+        for ((address, _), indices) in by_request {
+            let asked: Vec<_> = indices.iter().map(|(index, epoch)| (questions[*index], *epoch)).collect();
+            let until = self.patience(&address, deadline);
+            let mut line = self.lend(&address);
+            let answer = line
+                .call::<OffsetForLeaderEpochRequest>(OFFSET_FOR_LEADER_EPOCH, until, |_| build_epochs(&asked))
+                .await
+                .and_then(|(answer, _)| {
+                    line.throttle(answer.throttle_time_ms);
+                    judge_epochs(&asked, &answer).map_err(|problem| line.bad(problem))
+                });
+            self.give_back(line);
+            let told: Vec<Result<EpochEnd, PartitionError>> = match answer {
+                Ok(told) => told.into_iter().map(|end| end.map_err(PartitionError::Code)).collect(),
+                Err(error) => {
+                    let error = Arc::new(error);
+                    asked.iter().map(|_| Err(PartitionError::Client(Arc::clone(&error)))).collect()
+                }
+            };
+            for ((index, _), end) in indices.into_iter().zip(told) {
+                answers[index] = end;
+            }
+        }
+        answers
+    }
+}
+
 impl Line {
+    /// The newest version of the request `R` that both sides speak, connecting first if need be.
+    pub(super) async fn version<R: Request>(
+        &mut self,
+        ours: Supported,
+        deadline: Instant,
+    ) -> Result<i16, ClientError> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => Connection::open(&self.address, &self.security, deadline).await?,
+        };
+        self.connection.insert(connection).version::<R>(ours)
+    }
+
+    /// Sends a request that was encoded before, connecting first if need be. A connection that broke while it was not
+    /// used, as brokers close idle ones, is opened anew.
+    pub(super) async fn send(
+        &mut self,
+        request: &mut Encoded,
+        deadline: Instant,
+    ) -> Result<Bytes, ClientError> {
+        if let Some(mut connection) = self.connection.take() {
+            match connection.send(request, deadline).await {
+                Ok(answer) => {
+                    self.connection = Some(connection);
+                    return Ok(answer);
+                }
+                Err(ClientError::Io { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let mut connection = Connection::open(&self.address, &self.security, deadline).await?;
+        let answer = connection.send(request, deadline).await?;
+        self.connection = Some(connection);
+        Ok(answer)
+    }
+
     pub(super) fn address(&self) -> &str {
         &self.address
     }

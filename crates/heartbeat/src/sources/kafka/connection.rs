@@ -9,7 +9,7 @@ use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{ApiVersionsRequest, RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -34,6 +34,28 @@ pub(super) struct Supported {
     pub(super) min: i16,
     /// Newest that was tried.
     pub(super) max: i16,
+}
+
+/// A request that is encoded once and sent many times.
+#[derive(Debug)]
+pub(super) struct Encoded {
+    version: i16,
+    answer_header: i16,
+    /// Length, API key, version, correlation id, and the rest.
+    frame: BytesMut,
+}
+
+impl Encoded {
+    /// Encodes a request in a version that the broker speaks.
+    pub(super) fn new<R: Request>(version: i16, request: &R) -> Result<Self, String> {
+        let answer_header = R::Response::header_version(version);
+        Ok(Self { version, answer_header, frame: encode(0, version, request)? })
+    }
+
+    /// Its version, which is that of its answer.
+    pub(super) fn version(&self) -> i16 {
+        self.version
+    }
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
@@ -96,6 +118,32 @@ impl Connection {
         request: &R,
         deadline: Instant,
     ) -> Result<R::Response, ClientError> {
+        self.wait_while_throttled(deadline).await?;
+        self.correlation_id = self.correlation_id.wrapping_add(1);
+        let frame = encode(self.correlation_id, version, request).map_err(|problem| self.bad(problem))?;
+        let address = self.address.clone();
+        let answer = within(&address, deadline, exchange(&mut self.stream, &frame)).await?;
+        decode::<R>(answer, self.correlation_id, version).map_err(|problem| self.bad(problem))
+    }
+
+    /// Sends a request that was encoded before and waits for its answer, which is returned without its header.
+    pub(super) async fn send(
+        &mut self,
+        request: &mut Encoded,
+        deadline: Instant,
+    ) -> Result<Bytes, ClientError> {
+        self.wait_while_throttled(deadline).await?;
+        self.correlation_id = self.correlation_id.wrapping_add(1);
+        request.frame[8..12].copy_from_slice(&self.correlation_id.to_be_bytes());
+        let address = self.address.clone();
+        let mut answer =
+            within(&address, deadline, exchange(&mut self.stream, &request.frame)).await?.freeze();
+        open_answer(&mut answer, self.correlation_id, request.answer_header)
+            .map_err(|problem| self.bad(problem))?;
+        Ok(answer)
+    }
+
+    async fn wait_while_throttled(&mut self, deadline: Instant) -> Result<(), ClientError> {
         if let Some(instant) = self.not_before.take() {
             if instant >= deadline {
                 self.not_before = Some(instant);
@@ -103,11 +151,7 @@ impl Connection {
             }
             tokio::time::sleep_until(instant.into()).await;
         }
-        self.correlation_id = self.correlation_id.wrapping_add(1);
-        let frame = encode(self.correlation_id, version, request).map_err(|problem| self.bad(problem))?;
-        let address = self.address.clone();
-        let answer = within(&address, deadline, exchange(&mut self.stream, &frame)).await?;
-        decode::<R>(answer, self.correlation_id, version).map_err(|problem| self.bad(problem))
+        Ok(())
     }
 
     /// Obeys `throttle_time_ms` of an answer: the next request waits that long (KIP-219).
@@ -198,12 +242,18 @@ fn encode<R: Request>(correlation_id: i32, version: i16, request: &R) -> Result<
 
 fn decode<R: Request>(answer: BytesMut, correlation_id: i32, version: i16) -> Result<R::Response, String> {
     let mut answer = answer.freeze();
-    let header = ResponseHeader::decode(&mut answer, R::Response::header_version(version))
-        .map_err(|error| format!("no response header: {error}"))?;
-    if header.correlation_id != correlation_id {
-        return Err(format!("correlation id {} instead of {correlation_id}", header.correlation_id));
-    }
+    open_answer(&mut answer, correlation_id, R::Response::header_version(version))?;
     R::Response::decode(&mut answer, version).map_err(|error| error.to_string())
+}
+
+/// Takes the header off an answer.
+fn open_answer(answer: &mut Bytes, correlation_id: i32, header_version: i16) -> Result<(), String> {
+    let header = ResponseHeader::decode(answer, header_version)
+        .map_err(|error| format!("no response header: {error}"))?;
+    if header.correlation_id == correlation_id {
+        return Ok(());
+    }
+    Err(format!("correlation id {} instead of {correlation_id}", header.correlation_id))
 }
 
 #[cfg(test)]

@@ -1,235 +1,218 @@
 //! One look at one cluster for all its rows of one isolation level.
+//!
+//! First the ends of all topics ([`Poll`]). Topics that stand where all of their rows stand need nothing more. For the
+//! others it is planned row by row what has to be asked and read, and at the end each row has its answer.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use heartbeat_core::position::KafkaPosition;
-use heartbeat_core::source::{Finding, Since, SourceError};
-
-use uuid::Uuid;
+use heartbeat_core::position::{Loss, LossCause, Position};
+use heartbeat_core::source::{Answer, Ask, Finding, SourceError};
 
 use super::Isolation;
-use super::cluster::{Cluster, OffsetResult, pause};
-use super::error::{ClientError, Code, PartitionError};
-use super::metadata::Topic;
+use super::cluster::{Cluster, OffsetResult};
+use super::error::PartitionError;
+use super::freshness::Freshness;
+use super::layout::{Layout, Reads, Subject};
 use super::offsets::{At, Question};
-use super::plan::{From, Plan, behind_problem, idle_finding, plan_row, read_finding};
+use super::plan::{From, Known, Plan, Reading, carried_over, read_finding, restricted};
+use super::poll::Poll;
 use super::reader;
 use super::scan::{Scan, State};
+use super::standing::{Remembered, Standing, Standings, TopicError, Truths};
+use super::union;
 
-/// A row's question about one topic of the cluster.
+/// What is kept from look to look: it saves work and changes no answer.
+#[derive(Debug, Default)]
+pub(super) struct Watching {
+    layout: Option<Layout>,
+    poll: Option<Poll>,
+    freshness: Freshness,
+    remembered: Remembered,
+}
+
+/// What a look has to keep to.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Row<'a> {
-    pub(super) topic: &'a str,
-    pub(super) since: &'a Since,
+pub(super) struct Terms {
+    pub(super) isolation: Isolation,
+    /// How old the metadata of idle topics may be. What is reported as moved was compared with metadata asked for during
+    /// the look.
+    pub(super) max_age: Duration,
+    pub(super) deadline: Instant,
 }
 
-/// Where a topic stands, or why that cannot be told.
-type Standing = Result<Stand, TopicError>;
+/// Answers to questions by their index; what is left out is [`Answer::Same`].
+pub(super) type Answers = Vec<(usize, Result<Answer, SourceError>)>;
 
-struct Stand {
-    position: KafkaPosition,
-    /// Nil on brokers without topic ids.
-    topic_id: Uuid,
-    described_at: Instant,
-}
-
-#[derive(Clone)]
-enum TopicError {
-    Code(Code),
-    Client(Arc<ClientError>),
-    Partition(i32, PartitionError),
-}
-
-/// Answers all rows, in their order. Metadata of idle topics may be `max_age` old; what is reported as moved was
-/// compared with metadata asked for during this look.
+/// Answers the questions at the indices in `own`.
 pub(super) async fn look(
     cluster: &mut Cluster,
-    rows: &[Row<'_>],
-    isolation: Isolation,
-    max_age: Duration,
-    deadline: Instant,
-) -> Vec<Result<Finding, SourceError>> {
+    watching: &mut Watching,
+    asks: &Arc<[Ask]>,
+    own: &[(usize, Arc<Reads>)],
+    terms: Terms,
+) -> Answers {
     let started = Instant::now();
-    let mut named = HashSet::new();
-    let topics: Vec<&str> = rows.iter().map(|row| row.topic).filter(|topic| named.insert(*topic)).collect();
-
-    let mut standings = HashMap::with_capacity(topics.len());
-    stand(cluster, &topics, isolation, started.checked_sub(max_age), &mut standings, deadline).await;
-    confirm(cluster, rows, isolation, started, &mut standings, deadline).await;
-
-    let plans: Vec<Option<Plan>> = rows
-        .iter()
-        .map(|row| standings[row.topic].as_ref().ok().map(|stand| plan_row(&stand.position, row.since)))
-        .collect();
-    let starts = ask_starts(cluster, rows, &plans, deadline).await;
-    let (mut scans, places) = lay_out_scans(rows, &plans, &standings, &starts);
-    reader::decide(cluster, &mut scans, isolation, deadline).await;
-
-    let name = cluster.name();
-    let answer = |row: &Row<'_>, plan: Option<Plan>| {
-        let what = format!("topic `{}` on {name}", row.topic);
-        let stand = standings[row.topic].as_ref().map_err(|error| error.for_row(&name, &what))?;
-        match plan {
-            None | Some(Plan::Idle) => Ok(idle_finding(&stand.position, row.since)),
-            Some(Plan::NotOurs) => Err(SourceError::Misconfigured {
-                problem: format!("{what}: the row's position is none of a topic"),
-            }),
-            Some(Plan::Behind(ranges)) => {
-                Err(SourceError::Doubtful { what, problem: behind_problem(&ranges) })
-            }
-            Some(Plan::Read { from, remarks }) => {
-                let mut own = Vec::with_capacity(from.len());
-                for (partition, from) in from {
-                    let end = stand.position.offsets[&partition];
-                    let offset = first_offset(&starts, row.topic, partition, from, end)
-                        .map_err(|error| error.for_row(&what, partition))?;
-                    own.push(&scans[places[&(row.topic, partition, offset)]]);
-                }
-                read_finding(&stand.position, row.since, &own, remarks, |scan| undecided(scan, &what))
-            }
+    let names = if own.iter().any(|(_, reads)| reads.needs_names()) {
+        cluster.names(terms.max_age, terms.deadline).await
+    } else {
+        Ok((Arc::default(), 0))
+    };
+    let (names, names_version) = match names {
+        Ok(names) => names,
+        Err(error) => {
+            let what = format!("kafka cluster {}", cluster.name());
+            return own.iter().map(|(ask, _)| (*ask, Err(error.for_row(&what)))).collect();
         }
     };
-    rows.iter().zip(plans).map(|(row, plan)| answer(row, plan)).collect()
+    if !watching.layout.as_ref().is_some_and(|layout| layout.is_of(asks, names_version)) {
+        watching.layout = Some(Layout::new(asks, own, &names, names_version));
+        watching.poll = None;
+    }
+    let Some(layout) = watching.layout.as_ref() else { return Vec::new() };
+    let failed = describe(cluster, layout, &mut watching.freshness, started, terms).await;
+    if !watching.poll.as_ref().is_some_and(|poll| poll.is_of(cluster)) {
+        watching.poll = Some(Poll::new(cluster, layout, terms.isolation));
+    }
+    let Some(poll) = watching.poll.as_mut() else { return Vec::new() };
+    poll.ask(cluster, layout, terms.deadline).await;
+    let stirred = poll.stirred();
+    if stirred.is_empty() && layout.subjects.iter().all(|(_, subject)| matches!(subject, Subject::One(_))) {
+        return Vec::new();
+    }
+    let mut view = Standings { cluster, layout, terms, started, by_topic: HashMap::new() };
+    view.take(poll, &stirred, failed);
+    view.ask_again().await;
+    view.confirm().await;
+    let truths = view.verify(&mut watching.remembered).await;
+    let answers = answer(&mut view, &truths).await;
+    for &topic in &stirred {
+        let stood = view.by_topic.get(&topic).and_then(|standing| standing.as_ref().ok());
+        let is_polled = stood.is_some_and(|stand| !stand.asked_again);
+        let same = |part: &usize| matches!(answers.get(part), None | Some(Ok(Answer::Same)));
+        poll.set_calm(topic, is_polled && layout.parts_of[topic].iter().all(same));
+    }
+    assemble(layout, answers)
 }
 
-/// Asks for the ends of these topics. Metadata from before `fresh_since` is asked for again.
-async fn stand<'a>(
+/// Asks for the descriptions of topics that are not known, and of those whose turn it is. Returns what is wrong with
+/// the topics that have none.
+async fn describe(
     cluster: &mut Cluster,
-    topics: &[&'a str],
-    isolation: Isolation,
-    fresh_since: Option<Instant>,
-    standings: &mut HashMap<&'a str, Standing>,
-    deadline: Instant,
-) {
-    let is_stale = |topic: &&str| match cluster.view().topics.get(*topic) {
-        Some((_, described_at)) => fresh_since.is_some_and(|since| *described_at < since),
-        None => true,
-    };
-    let stale: Vec<&str> = topics.iter().copied().filter(is_stale).collect();
-    if !stale.is_empty() {
-        match cluster.refresh(&stale, deadline).await {
-            Ok(failed) => {
-                standings.extend(failed.into_iter().map(|(t, code)| (t, Err(TopicError::Code(code)))));
-            }
-            Err(error) => {
-                standings
-                    .extend(stale.iter().map(|topic| (*topic, Err(TopicError::Client(Arc::clone(&error))))));
-            }
-        }
-    }
-    let failed: HashSet<&str> =
-        stale.into_iter().filter(|topic| matches!(standings.get(topic), Some(Err(_)))).collect();
-    let mut known: Vec<(&'a str, Arc<Topic>, Instant)> = Vec::with_capacity(topics.len());
-    for &topic in topics.iter().filter(|topic| !failed.contains(**topic)) {
-        if let Some((description, described_at)) = cluster.view().topics.get(topic) {
-            known.push((topic, Arc::clone(description), *described_at));
-        }
-    }
-    let questions: Vec<Question<'_>> = known
-        .iter()
-        .flat_map(|(topic, description, _)| {
-            let at = At::End(isolation);
-            description.partitions.keys().map(move |partition| Question { topic, partition: *partition, at })
-        })
-        .collect();
-    let mut answers = cluster.list_offsets(&questions, deadline).await.into_iter();
-    let cluster_id = cluster.view().cluster_id.clone();
-    for (topic, description, described_at) in known {
-        let ends = answers.by_ref().take(description.partitions.len());
-        let ends = description.partitions.keys().copied().zip(ends.collect::<Vec<_>>());
-        let standing = judge_ends(ends).map(|offsets| {
-            let id_text = description.id_text();
-            let position = KafkaPosition {
-                cluster: cluster_id.clone(),
-                topic: topic.to_owned(),
-                topic_id: id_text,
-                offsets,
-            };
-            Stand { position, topic_id: description.id, described_at }
-        });
-        standings.insert(topic, standing);
-    }
-}
-
-fn judge_ends(
-    ends: impl Iterator<Item = (i32, OffsetResult)>,
-) -> Result<std::collections::BTreeMap<i32, i64>, TopicError> {
-    ends.map(|(partition, answer)| match answer {
-        Ok(Some(end)) => Ok((partition, end)),
-        Ok(None) => {
-            Err(TopicError::Partition(partition, PartitionError::Doubtful("no end offset".to_owned())))
-        }
-        Err(error) => Err(TopicError::Partition(partition, error)),
-    })
-    .collect()
-}
-
-/// Whatever did not stand still is compared with fresh metadata: the ends may be those of a topic that was made
-/// again since the metadata was asked for. Ends that lie behind a cursor are asked for once more.
-async fn confirm<'a>(
-    cluster: &mut Cluster,
-    rows: &[Row<'a>],
-    isolation: Isolation,
+    layout: &Layout,
+    freshness: &mut Freshness,
     started: Instant,
-    standings: &mut HashMap<&'a str, Standing>,
-    deadline: Instant,
-) {
-    let mut moved = HashSet::new();
-    let mut behind = HashSet::new();
-    for row in rows {
-        let Some(Ok(stand)) = standings.get(row.topic) else { continue };
-        match plan_row(&stand.position, row.since) {
-            Plan::Behind(_) => {
-                behind.insert(row.topic);
+    terms: Terms,
+) -> HashMap<usize, TopicError> {
+    let known = |topic: usize| cluster.view().topics.get(&*layout.topics[topic]).map(|(_, at)| *at);
+    let missing: Vec<usize> = (0..layout.topics.len()).filter(|topic| known(*topic).is_none()).collect();
+    let due = freshness.due(layout.topics.len(), terms.max_age, started, known);
+    let all: Vec<usize> = missing.iter().chain(&due).copied().collect();
+    if all.is_empty() {
+        return HashMap::new();
+    }
+    let names: Vec<&str> = all.iter().map(|topic| &*layout.topics[*topic]).collect();
+    match cluster.refresh(&names, terms.deadline).await {
+        Ok(failed) => {
+            if let Some(long_ago) = started.checked_sub(terms.max_age.max(FORGET_AFTER) * 10) {
+                cluster.forget_older(long_ago);
             }
-            Plan::Read { .. } if stand.described_at < started => {
-                moved.insert(row.topic);
-            }
-            _ => {}
+            let code = |topic: &usize| failed.get(&*layout.topics[*topic]).copied();
+            all.iter().filter_map(|topic| Some((*topic, TopicError::Code(code(topic)?)))).collect()
+        }
+        // What is known of the others still holds: no broker that could tell otherwise can be asked.
+        Err(error) => {
+            missing.into_iter().map(|topic| (topic, TopicError::Client(Arc::clone(&error)))).collect()
         }
     }
-    let mut topics: Vec<&'a str> = moved.union(&behind).copied().collect();
-    if topics.is_empty() || (!behind.is_empty() && !pause(1, deadline).await) {
-        return;
-    }
-    if let Err(error) = cluster.refresh(&topics, deadline).await {
-        standings
-            .extend(topics.into_iter().map(|topic| (topic, Err(TopicError::Client(Arc::clone(&error))))));
-        return;
-    }
-    topics.retain(|topic| {
-        let is_as_described = match (cluster.view().topics.get(*topic), standings.get(topic)) {
-            (Some((now, _)), Some(Ok(stand))) => {
-                now.id_text() == stand.position.topic_id
-                    && cluster.view().cluster_id == stand.position.cluster
-                    && now.partitions.keys().eq(stand.position.offsets.keys())
+}
+
+/// A tenth of the time after which topics are forgotten that nobody looks at any more, where metadata is not older.
+const FORGET_AFTER: Duration = Duration::from_mins(1);
+
+/// Answers by part; a part that is left out is [`Answer::Same`].
+type PartAnswers = HashMap<usize, Result<Answer, SourceError>>;
+
+/// Plans, asks for beginnings, reads, and answers part by part.
+async fn answer(view: &mut Standings<'_>, truths: &Truths) -> PartAnswers {
+    let (layout, terms) = (view.layout, view.terms);
+    let name = view.cluster.name();
+    let (plans, mut answers) = plan(view, truths, &name);
+    let starts = ask_starts(view.cluster, layout, &plans, terms.deadline).await;
+    let (mut scans, places) = lay_out_scans(layout, &view.by_topic, &plans, &starts);
+    reader::decide(view.cluster, &mut scans, terms.isolation, terms.deadline).await;
+    let read = Read { starts, scans, places };
+    for (part, plan) in plans {
+        let row = &layout.parts[part];
+        let Some(Ok(stand)) = view.by_topic.get(&row.topic) else { continue };
+        let own = restricted(&stand.position, &row.read);
+        let told = truths.get(&row.topic).and_then(|told| told.as_ref().ok());
+        let known = view.known(row, stand, own.as_ref(), told);
+        let answer = match plan {
+            Plan::Settle { keep } => {
+                let position = Position::Kafka(carried_over(known.now, known.since, &[]));
+                Ok(Finding { keep, ..Finding::at(position) })
             }
-            _ => false,
+            Plan::Read { from, losses, keep } => {
+                let what = format!("topic `{}` on {name}", layout.topics[row.topic]);
+                read.finding(&known, &from, losses, keep, &what)
+            }
+            _ => continue,
         };
-        behind.contains(topic) || !is_as_described
-    });
-    if !topics.is_empty() {
-        stand(cluster, &topics, isolation, Some(started), standings, deadline).await;
+        answers.insert(part, answer.map(Answer::from));
     }
+    answers
+}
+
+/// The plan of each part, or why there is none.
+fn plan(view: &Standings<'_>, truths: &Truths, name: &str) -> (Vec<(usize, Plan)>, PartAnswers) {
+    let layout = view.layout;
+    let (mut plans, mut answers) = (Vec::new(), PartAnswers::new());
+    for (&topic, standing) in &view.by_topic {
+        let what = format!("topic `{}` on {name}", layout.topics[topic]);
+        for &part in &layout.parts_of[topic] {
+            let refused = match (standing, truths.get(&topic)) {
+                (Err(error), _) => error.for_row(name, &what),
+                (Ok(_), Some(Err((partition, error)))) => error.for_row(&what, *partition),
+                (Ok(stand), told) => {
+                    let told = told.and_then(|told| told.as_ref().ok());
+                    match view.plan(&layout.parts[part], stand, told) {
+                        Plan::Doubt(problem) => SourceError::Doubtful { what: what.clone(), problem },
+                        Plan::Refused(problem) => SourceError::Misconfigured { problem },
+                        Plan::Verify(_) => SourceError::Doubtful {
+                            what: what.clone(),
+                            problem: "its log could not be verified after an election".to_owned(),
+                        },
+                        plan => {
+                            plans.push((part, plan));
+                            continue;
+                        }
+                    }
+                }
+            };
+            answers.insert(part, Err(refused));
+        }
+    }
+    (plans, answers)
 }
 
 type Starts<'a> = HashMap<Question<'a>, OffsetResult>;
 
 async fn ask_starts<'a>(
     cluster: &mut Cluster,
-    rows: &[Row<'a>],
-    plans: &[Option<Plan>],
+    layout: &'a Layout,
+    plans: &[(usize, Plan)],
     deadline: Instant,
 ) -> Starts<'a> {
     let mut asked = HashSet::new();
     let mut questions = Vec::new();
-    for (row, plan) in rows.iter().zip(plans) {
-        let Some(Plan::Read { from, .. }) = plan else { continue };
+    for (part, plan) in plans {
+        let Plan::Read { from, .. } = plan else { continue };
+        let topic: &str = &layout.topics[layout.parts[*part].topic];
         for (partition, from) in from {
-            if let From::Ask(at) = from {
-                let question = Question { topic: row.topic, partition: *partition, at: *at };
+            if let Some(at) = from.question() {
+                let question = Question { topic, partition: *partition, at };
                 if asked.insert(question) {
                     questions.push(question);
                 }
@@ -248,13 +231,18 @@ fn first_offset(
     from: From,
     end: i64,
 ) -> Result<i64, PartitionError> {
-    match from {
-        From::Offset(offset) => Ok(offset),
-        From::Ask(at) => match starts.get(&Question { topic, partition, at }) {
-            Some(Ok(offset)) => Ok(offset.unwrap_or(end).min(end)),
-            Some(Err(error)) => Err(error.clone()),
-            None => Err(PartitionError::Doubtful("no first offset".to_owned())),
-        },
+    let Some(at) = from.question() else {
+        let From::Offset(offset) = from else { return Ok(end) };
+        return Ok(offset.min(end));
+    };
+    match (starts.get(&Question { topic, partition, at }), from) {
+        (Some(Ok(Some(told))), _) => Ok(told.offset.min(end)),
+        (Some(Ok(None)), From::Demand(At::Time(time))) => Err(PartitionError::Doubtful(format!(
+            "no offset matched from request of timestamp {time} (startingOffsetsByTimestampStrategy is `error`)"
+        ))),
+        (Some(Ok(None)), _) => Ok(end),
+        (Some(Err(error)), _) => Err(error.clone()),
+        (None, _) => Err(PartitionError::Doubtful("no first offset".to_owned())),
     }
 }
 
@@ -262,27 +250,66 @@ type Places<'a> = HashMap<(&'a str, i32, i64), usize>;
 
 /// One scan per topic, partition and first offset: rows that stand at the same place share it.
 fn lay_out_scans<'a>(
-    rows: &[Row<'a>],
-    plans: &[Option<Plan>],
-    standings: &HashMap<&'a str, Standing>,
+    layout: &'a Layout,
+    standings: &HashMap<usize, Standing>,
+    plans: &[(usize, Plan)],
     starts: &Starts<'a>,
 ) -> (Vec<Scan<'a>>, Places<'a>) {
     let mut scans = Vec::new();
     let mut places = HashMap::new();
-    for (row, plan) in rows.iter().zip(plans) {
-        let (Some(Plan::Read { from, .. }), Some(Ok(stand))) = (plan, standings.get(row.topic)) else {
+    for (part, plan) in plans {
+        let row = &layout.parts[*part];
+        let (Plan::Read { from, .. }, Some(Ok(stand))) = (plan, standings.get(&row.topic)) else {
             continue;
         };
+        let topic: &str = &layout.topics[row.topic];
         for &(partition, from) in from {
             let end = stand.position.offsets[&partition];
-            let Ok(offset) = first_offset(starts, row.topic, partition, from, end) else { continue };
-            places.entry((row.topic, partition, offset)).or_insert_with(|| {
-                scans.push(Scan::new(row.topic, stand.topic_id, partition, offset, end));
+            let Ok(offset) = first_offset(starts, topic, partition, from, end) else { continue };
+            places.entry((topic, partition, offset)).or_insert_with(|| {
+                scans.push(Scan::new(topic, stand.topic_id, partition, offset, end));
                 scans.len() - 1
             });
         }
     }
     (scans, places)
+}
+
+/// What was asked for and read.
+struct Read<'a> {
+    starts: Starts<'a>,
+    scans: Vec<Scan<'a>>,
+    places: Places<'a>,
+}
+
+impl Read<'_> {
+    fn finding(
+        &self,
+        known: &Known<'_>,
+        from: &[(i32, From)],
+        mut losses: Vec<Loss>,
+        keep: bool,
+        what: &str,
+    ) -> Result<Finding, SourceError> {
+        let topic = known.now.topic.as_str();
+        let mut scans = Vec::with_capacity(from.len());
+        for &(partition, from) in from {
+            let end = known.now.offsets[&partition];
+            let offset = first_offset(&self.starts, topic, partition, from, end)
+                .map_err(|error| error.for_row(what, partition))?;
+            if from == From::New && offset > 0 {
+                losses.push(Loss {
+                    topic: topic.to_owned(),
+                    partition: Some(partition),
+                    from: 0,
+                    to: Some(offset),
+                    cause: LossCause::Expired,
+                });
+            }
+            scans.push(&self.scans[self.places[&(topic, partition, offset)]]);
+        }
+        read_finding(known, Reading { scans, losses, keep }, |scan| undecided(scan, what))
+    }
 }
 
 fn undecided(scan: &Scan<'_>, what: &str) -> SourceError {
@@ -292,12 +319,25 @@ fn undecided(scan: &Scan<'_>, what: &str) -> SourceError {
     }
 }
 
-impl TopicError {
-    fn for_row(&self, cluster: &str, topic: &str) -> SourceError {
-        match self {
-            Self::Code(code) => code.for_row(topic),
-            Self::Client(error) => error.for_row(&format!("kafka cluster {cluster}")),
-            Self::Partition(partition, error) => error.for_row(topic, *partition),
+/// The answers by question.
+fn assemble(layout: &Layout, mut parts: PartAnswers) -> Answers {
+    let mut answers = Answers::new();
+    for (ask, subject) in &layout.subjects {
+        match subject {
+            Subject::One(part) => answers.extend(parts.remove(part).map(|answer| (*ask, answer))),
+            Subject::Several(own) => {
+                let own = own.iter().map(|part| {
+                    let row = &layout.parts[*part];
+                    let answer = parts.remove(part).unwrap_or(Ok(Answer::Same));
+                    union::Part { topic: &layout.topics[row.topic], since: layout.since(row), answer }
+                });
+                let row = &layout.ask(*ask).since;
+                match union::unite(row, own.collect()) {
+                    Ok(Answer::Same) => {}
+                    united => answers.push((*ask, united)),
+                }
+            }
         }
     }
+    answers
 }

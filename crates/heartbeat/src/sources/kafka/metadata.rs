@@ -17,7 +17,7 @@ use super::error::Code;
 pub(super) const METADATA: Supported = Supported { name: "Metadata", min: 4, max: 12 };
 
 /// Topics in one request: some 100 kB of answer per thousand three-partition topics.
-pub(super) const TOPICS_PER_REQUEST: usize = 2_000;
+pub(super) const TOPICS_PER_REQUEST: usize = 5_000;
 
 /// A topic as the brokers describe it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub(super) struct View {
     pub(super) brokers: HashMap<i32, Arc<str>>,
     /// Topics that exist, with the time at which their description was asked for.
     pub(super) topics: HashMap<String, (Arc<Topic>, Instant)>,
+    /// Raised whenever anything of the above but the times has changed.
+    pub(super) generation: u64,
 }
 
 /// A judged answer.
@@ -57,6 +59,53 @@ pub(super) struct MetadataAnswer {
     pub(super) brokers: HashMap<i32, Arc<str>>,
     /// One entry per topic asked for.
     pub(super) topics: HashMap<String, Result<Topic, Code>>,
+}
+
+impl View {
+    /// Takes over what a broker told; the topics that it does not know are returned with the error.
+    pub(super) fn take<'a>(
+        &mut self,
+        asked: &[&'a str],
+        mut answer: MetadataAnswer,
+        asked_at: Instant,
+    ) -> HashMap<&'a str, Code> {
+        let mut changed = false;
+        if answer.cluster_id != self.cluster_id {
+            self.topics.clear();
+            self.cluster_id = answer.cluster_id;
+            changed = true;
+        }
+        if answer.brokers != self.brokers {
+            self.brokers = answer.brokers;
+            changed = true;
+        }
+        let mut failed = HashMap::new();
+        for &name in asked {
+            match answer.topics.remove(name) {
+                Some(Ok(topic)) => match self.topics.get_mut(name) {
+                    Some((known, described_at)) if **known == topic => *described_at = asked_at,
+                    _ => {
+                        self.topics.insert(name.to_owned(), (Arc::new(topic), asked_at));
+                        changed = true;
+                    }
+                },
+                Some(Err(code)) => {
+                    changed |= self.topics.remove(name).is_some();
+                    failed.insert(name, code);
+                }
+                None => {}
+            }
+        }
+        self.generation += u64::from(changed);
+        failed
+    }
+
+    /// Forgets topics that nobody has asked about since `since`.
+    pub(super) fn forget_older(&mut self, since: Instant) {
+        let before = self.topics.len();
+        self.topics.retain(|_, (_, described_at)| *described_at >= since);
+        self.generation += u64::from(self.topics.len() != before);
+    }
 }
 
 impl Topic {
@@ -84,6 +133,17 @@ pub(super) fn build_metadata(topics: &[&str]) -> MetadataRequest {
         })
         .collect();
     MetadataRequest::default().with_topics(Some(topics)).with_allow_auto_topic_creation(false)
+}
+
+/// Asks for the names of all topics, and with them for all of their descriptions: the protocol has nothing smaller.
+pub(super) fn build_listing() -> MetadataRequest {
+    MetadataRequest::default().with_topics(None).with_allow_auto_topic_creation(false)
+}
+
+/// Names of the topics in the answer to [`build_listing`], internal ones left out.
+pub(super) fn judge_listing(response: MetadataResponse) -> Vec<String> {
+    let topics = response.topics.into_iter().filter(|topic| !topic.is_internal);
+    topics.filter_map(|topic| topic.name.map(|name| name.to_string())).collect()
 }
 
 /// Holds the answer against the question: every topic exactly once, and no other.
@@ -190,6 +250,24 @@ mod tests {
         {
             assert!(judge_metadata(&["a"], answer(wrong)).is_err());
         }
+    }
+
+    #[test]
+    fn generation_rises_with_what_changes_and_stays_with_what_does_not() {
+        let mut view = View::default();
+        let now = Instant::now();
+        let mut take = |leaders: &[i32]| {
+            let judged = judge_metadata(&["a"], answer(vec![described("a", 0, leaders)])).unwrap();
+            assert!(view.take(&["a"], judged, now).is_empty());
+            view.generation
+        };
+        let first = take(&[1, 1]);
+        assert_eq!(take(&[1, 1]), first);
+        assert!(take(&[1, 2]) > first);
+        let gone = ResponseError::UnknownTopicOrPartition.code();
+        let judged = judge_metadata(&["a"], answer(vec![described("a", gone, &[])])).unwrap();
+        assert_eq!(view.take(&["a"], judged, now), [("a", Code::UNKNOWN_TOPIC)].into());
+        assert!(view.topics.is_empty());
     }
 
     #[test]

@@ -9,65 +9,121 @@
 //! was deleted and made again is noticed; brokers before 2.8 have no ids, there it is noticed only while it is
 //! shorter than before.
 //!
-//! Layers, each knowing only those before it: `connection` (frames, versions), `cluster` (leaders, retries),
-//! `reader` (fetches for scans), `look` (rows). What is asked and what an answer means is decided by pure functions:
-//! `metadata`, `offsets`, `fetch`, `batches`, `scan`, `plan`.
+//! Layers, each knowing only those before it: `connection` (frames, versions), `cluster` (leaders, retries), `poll`
+//! (all ends at once), `standing` (topics that need more than that), `reader` (fetches for scans), `look` (rows). What
+//! is asked and what an answer means is decided by pure functions: `metadata`, `offsets`, `answer`, `epochs`, `fetch`,
+//! `batches`, `scan`, `plan`, `layout`, `union`, `freshness`.
 
+mod answer;
 mod batches;
 mod cluster;
 mod connection;
+mod epochs;
 mod error;
 mod fetch;
+mod freshness;
+mod layout;
 mod look;
 mod metadata;
 mod offsets;
 mod plan;
+mod poll;
 mod reader;
 mod scan;
+mod standing;
+mod union;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex as StdMutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use heartbeat_core::source::{Ask, Asset, Finding, Source, SourceError};
+use heartbeat_core::source::{Answer, Ask, Asset, Source, SourceError};
 use tokio::sync::Mutex;
 use tokio::time::timeout_at;
+
+pub use heartbeat_core::acon::{Isolation, KafkaProduct, ReadOptions, Security};
 
 pub use self::error::ClientError;
 
 use self::cluster::{Cluster, remaining};
-use self::look::{Row, look};
+use self::layout::Reads;
+use self::look::{Answers, Terms, Watching, look};
 
 /// How old the description of an idle topic may be: partitions that were added to it, and an idle topic that was
 /// made again with exactly as many records, are noticed after this time. What moves is checked at once.
 pub const METADATA_MAX_AGE: Duration = Duration::from_secs(30);
 
-pub use heartbeat_core::acon::{Isolation, KafkaProduct, ReadOptions, Security};
+/// The clusters of a process: whoever looks at the same brokers with the same credentials shares connections and what
+/// is known of the topics.
+#[derive(Debug, Default)]
+pub struct Clusters(StdMutex<HashMap<Access, Weak<Mutex<Cluster>>>>);
 
-/// All Kafka products of a configuration. Keep it: it holds the connections and what is known of the topics.
+/// Brokers in any order, and how to connect and log in.
+type Access = (Vec<String>, Security);
+
+impl Clusters {
+    fn get(&self, product: &KafkaProduct) -> Arc<Mutex<Cluster>> {
+        let mut brokers = product.bootstrap.clone();
+        brokers.sort_unstable();
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, cluster| cluster.strong_count() > 0);
+        let place = known.entry((brokers, product.security.clone())).or_default();
+        place.upgrade().unwrap_or_else(|| {
+            let cluster = Cluster::new(product.bootstrap.clone(), product.security.clone());
+            let cluster = Arc::new(Mutex::new(cluster));
+            *place = Arc::downgrade(&cluster);
+            cluster
+        })
+    }
+}
+
+/// All Kafka products of a configuration. Keep it: what it knows of its questions saves work.
 #[derive(Debug)]
 pub struct KafkaSource {
-    products: BTreeMap<String, (usize, Isolation)>,
-    clusters: Vec<(String, Mutex<Cluster>)>,
+    products: BTreeMap<String, (usize, Arc<Reads>)>,
+    groups: Vec<Group>,
+    sorted: StdMutex<Option<Arc<Sorted>>>,
     metadata_max_age: Duration,
 }
 
+/// What is looked at together: one cluster, one isolation level.
+#[derive(Debug)]
+struct Group {
+    name: String,
+    cluster: Arc<Mutex<Cluster>>,
+    isolation: Isolation,
+    watching: Mutex<Watching>,
+}
+
+/// Questions by group.
+#[derive(Debug)]
+struct Sorted {
+    asks: Arc<[Ask]>,
+    by_group: Vec<Vec<(usize, Arc<Reads>)>>,
+    /// Questions that no group can answer, and why.
+    refused: Vec<(usize, String)>,
+}
+
 impl KafkaSource {
-    /// Connects to nothing yet. Products with the same addresses and security share their connections.
-    pub fn new(products: BTreeMap<String, KafkaProduct>) -> Self {
-        let mut known: HashMap<(Vec<String>, Security), usize> = HashMap::new();
-        let mut clusters = Vec::new();
+    /// Connects to nothing yet.
+    pub fn new(products: BTreeMap<String, KafkaProduct>, clusters: &Clusters) -> Self {
+        let mut groups: Vec<Group> = Vec::new();
         let mut by_name = BTreeMap::new();
         for (name, product) in products {
-            let key = (product.bootstrap.clone(), product.security.clone());
-            let index = *known.entry(key).or_insert_with(|| {
-                let cluster = Cluster::new(product.bootstrap, product.security);
-                clusters.push((cluster.name(), Mutex::new(cluster)));
-                clusters.len() - 1
+            let cluster = clusters.get(&product);
+            let isolation = product.read.isolation;
+            let known = groups
+                .iter()
+                .position(|group| Arc::ptr_eq(&group.cluster, &cluster) && group.isolation == isolation);
+            let group = known.unwrap_or_else(|| {
+                let (name, watching) = (product.bootstrap.join(","), Mutex::default());
+                groups.push(Group { name, cluster, isolation, watching });
+                groups.len() - 1
             });
-            by_name.insert(name, (index, product.read.isolation));
+            by_name.insert(name, (group, Arc::new(Reads::new(product.read))));
         }
-        Self { products: by_name, clusters, metadata_max_age: METADATA_MAX_AGE }
+        Self { products: by_name, groups, sorted: StdMutex::default(), metadata_max_age: METADATA_MAX_AGE }
     }
 
     /// Same, with another limit than [`METADATA_MAX_AGE`]; zero asks for metadata at every look.
@@ -77,82 +133,77 @@ impl KafkaSource {
         self
     }
 
-    fn find_product(&self, product: &str) -> Result<(usize, Isolation), SourceError> {
-        self.products.get(product).copied().ok_or_else(|| {
-            let known: Vec<String> = self.products.keys().map(|name| format!("`{name}`")).collect();
-            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            SourceError::Misconfigured {
-                problem: format!("kafka_configs has no `{product}`; it has {known}"),
-            }
-        })
+    fn sorted(&self, asks: &Arc<[Ask]>) -> Arc<Sorted> {
+        let mut known = self.sorted.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*known {
+            Some(sorted) if Arc::ptr_eq(&sorted.asks, asks) => Arc::clone(sorted),
+            _ => Arc::clone(known.insert(Arc::new(self.sort(asks)))),
+        }
     }
 
-    async fn look_at_cluster(
-        &self,
-        index: usize,
-        rows: &[(usize, Isolation, Row<'_>)],
-        deadline: Instant,
-    ) -> Vec<(usize, Result<Finding, SourceError>)> {
-        let (name, cluster) = &self.clusters[index];
-        let mut answers = Vec::with_capacity(rows.len());
-        let looks = async {
-            let mut cluster = cluster.lock().await;
-            for isolation in [Isolation::ReadUncommitted, Isolation::ReadCommitted] {
-                let own: Vec<_> = rows.iter().filter(|(_, level, _)| *level == isolation).collect();
-                if own.is_empty() {
-                    continue;
+    fn sort(&self, asks: &Arc<[Ask]>) -> Sorted {
+        let by_group = self.groups.iter().map(|_| Vec::new()).collect();
+        let mut sorted = Sorted { asks: Arc::clone(asks), by_group, refused: Vec::new() };
+        for (index, ask) in asks.iter().enumerate() {
+            match &ask.asset {
+                Asset::Folder { name } => {
+                    sorted.refused.push((index, format!("folder `{name}` is no topic")));
                 }
-                let asked: Vec<Row<'_>> = own.iter().map(|(_, _, row)| *row).collect();
-                // Ends before the deadline does, so that what was found out by then is told.
-                let end = deadline.checked_sub(remaining(deadline) / 20).unwrap_or(deadline);
-                let found = look(&mut cluster, &asked, isolation, self.metadata_max_age, end).await;
-                answers.extend(own.iter().map(|(row, _, _)| *row).zip(found));
+                Asset::Topic { product, .. } => match self.products.get(product) {
+                    Some((group, reads)) => sorted.by_group[*group].push((index, Arc::clone(reads))),
+                    None => sorted.refused.push((index, self.no_product(product))),
+                },
             }
-        };
-        if timeout_at(deadline.into(), looks).await.is_err() {
-            tracing::warn!(cluster = name, "the look did not end in time");
         }
-        answers
+        sorted
+    }
+
+    fn no_product(&self, product: &str) -> String {
+        let known: Vec<String> = self.products.keys().map(|name| format!("`{name}`")).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        format!("kafka_configs has no `{product}`; it has {known}")
+    }
+
+    async fn look_at_group(
+        &self,
+        group: &Group,
+        asks: &Arc<[Ask]>,
+        own: &[(usize, Arc<Reads>)],
+        deadline: Instant,
+    ) -> Answers {
+        if own.is_empty() {
+            return Answers::new();
+        }
+        let looking = async {
+            let mut watching = group.watching.lock().await;
+            let mut cluster = group.cluster.lock().await;
+            // Ends before the deadline does, so that what was found out by then is told.
+            let deadline = deadline.checked_sub(remaining(deadline) / 20).unwrap_or(deadline);
+            let terms = Terms { isolation: group.isolation, max_age: self.metadata_max_age, deadline };
+            look(&mut cluster, &mut watching, asks, own, terms).await
+        };
+        if let Ok(answers) = timeout_at(deadline.into(), looking).await {
+            return answers;
+        }
+        tracing::warn!(cluster = group.name, "the look did not end in time");
+        let what = format!("kafka cluster {}", group.name);
+        own.iter().map(|(ask, _)| (*ask, Err(SourceError::Timeout { what: what.clone() }))).collect()
     }
 }
 
 impl Source for KafkaSource {
-    async fn look(&self, asks: &[Ask], deadline: Instant) -> Vec<Result<Finding, SourceError>> {
-        let mut answers: Vec<Option<Result<Finding, SourceError>>> = Vec::with_capacity(asks.len());
-        let mut by_cluster: BTreeMap<usize, Vec<(usize, Isolation, Row<'_>)>> = BTreeMap::new();
-        let mut clusters = Vec::with_capacity(asks.len());
-        for (row, ask) in asks.iter().enumerate() {
-            let found = match &ask.asset {
-                Asset::Topic { product, topic } => self.find_product(product).map(|found| (topic, found)),
-                Asset::Folder { name } => {
-                    Err(SourceError::Misconfigured { problem: format!("folder `{name}` is no topic") })
-                }
-            };
-            match found {
-                Ok((topic, (cluster, isolation))) => {
-                    by_cluster.entry(cluster).or_default().push((
-                        row,
-                        isolation,
-                        Row { topic, since: &ask.since },
-                    ));
-                    clusters.push(cluster);
-                    answers.push(None);
-                }
-                Err(error) => {
-                    clusters.push(usize::MAX);
-                    answers.push(Some(Err(error)));
-                }
-            }
+    async fn look(&self, asks: &Arc<[Ask]>, deadline: Instant) -> Vec<Result<Answer, SourceError>> {
+        let sorted = self.sorted(asks);
+        let mut answers: Vec<Result<Answer, SourceError>> = asks.iter().map(|_| Ok(Answer::Same)).collect();
+        for (ask, problem) in &sorted.refused {
+            answers[*ask] = Err(SourceError::Misconfigured { problem: problem.clone() });
         }
-        let looks = by_cluster.iter().map(|(index, rows)| self.look_at_cluster(*index, rows, deadline));
-        for (row, answer) in join_all(looks).await.into_iter().flatten() {
-            answers[row] = Some(answer);
+        let groups = self.groups.iter().zip(&sorted.by_group);
+        let looks = groups.map(|(group, own)| self.look_at_group(group, asks, own, deadline));
+        for (ask, answer) in join_all(looks).await.into_iter().flatten() {
+            answers[ask] = answer;
         }
-        let timeout = |cluster: usize| {
-            let name = self.clusters.get(cluster).map_or("", |(name, _)| name);
-            Err(SourceError::Timeout { what: format!("kafka cluster {name}") })
-        };
-        answers.into_iter().zip(clusters).map(|(a, cluster)| a.unwrap_or_else(|| timeout(cluster))).collect()
+        answers
     }
 }
 
@@ -162,27 +213,33 @@ mod tests {
 
     use super::*;
 
-    fn product(bootstrap: &str) -> KafkaProduct {
+    fn product(bootstrap: &[&str]) -> KafkaProduct {
         KafkaProduct {
-            bootstrap: vec![bootstrap.to_owned()],
-            security: Security::Plaintext,
+            bootstrap: bootstrap.iter().map(|broker| (*broker).to_owned()).collect(),
+            security: Security::default(),
             read: ReadOptions::default(),
         }
     }
 
     #[test]
-    fn products_of_one_cluster_share_it() {
-        let products = [("a", product("x:1")), ("b", product("y:1")), ("c", product("x:1"))];
-        let source = KafkaSource::new(products.map(|(name, product)| (name.to_owned(), product)).into());
-        assert_eq!(source.clusters.len(), 2);
-        assert_eq!(source.products["a"], source.products["c"]);
+    fn products_of_one_cluster_share_it_within_a_source_and_beyond() {
+        let products =
+            [("a", product(&["x:1", "z:1"])), ("b", product(&["y:1"])), ("c", product(&["z:1", "x:1"]))];
+        let products: BTreeMap<_, _> = products.map(|(name, product)| (name.to_owned(), product)).into();
+        let clusters = Clusters::default();
+        let source = KafkaSource::new(products.clone(), &clusters);
+        assert_eq!(source.groups.len(), 2);
+        assert_eq!(source.products["a"].0, source.products["c"].0);
+        let another = KafkaSource::new(products, &clusters);
+        assert!(Arc::ptr_eq(&another.groups[0].cluster, &source.groups[0].cluster));
     }
 
     #[tokio::test]
     async fn unknown_product_is_named_with_the_known_ones() {
-        let source = KafkaSource::new([("a".to_owned(), product("x:1"))].into());
+        let source = KafkaSource::new([("a".to_owned(), product(&["x:1"]))].into(), &Clusters::default());
         let asset = Asset::Topic { product: "b".into(), topic: "t".into() };
-        let answers = source.look(&[Ask { asset, since: Since::Now }], Instant::now()).await;
+        let asks = vec![Ask { asset, since: Since::Now }].into();
+        let answers = source.look(&asks, Instant::now()).await;
         let message = answers[0].as_ref().unwrap_err().to_string();
         assert_eq!(message, "kafka_configs has no `b`; it has `a`");
     }

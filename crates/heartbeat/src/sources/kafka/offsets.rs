@@ -35,8 +35,16 @@ pub(super) struct Question<'a> {
     pub(super) at: At,
 }
 
+/// An offset as a leader told it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) offset: i64,
+    /// Of the leader for an end, of the record otherwise (KIP-320); `None` from brokers before 2.1.
+    pub(super) epoch: Option<i32>,
+}
+
 /// The answer to one question. `None`: no record of that time or later.
-pub(super) type OffsetAnswer = Result<Option<i64>, Code>;
+pub(super) type OffsetAnswer = Result<Option<Told>, Code>;
 
 impl At {
     fn timestamp(self) -> i64 {
@@ -110,7 +118,10 @@ pub(super) fn judge_list_offsets(
             };
             answers[index] = match Code::check(partition.error_code) {
                 Err(code) => Err(code),
-                Ok(()) if partition.offset >= 0 => Ok(Some(partition.offset)),
+                Ok(()) if partition.offset >= 0 => {
+                    let epoch = Some(partition.leader_epoch).filter(|epoch| *epoch >= 0);
+                    Ok(Some(Told { offset: partition.offset, epoch }))
+                }
                 Ok(()) if matches!(questions[index].0.at, At::Time(_)) => Ok(None),
                 Ok(()) => {
                     return Err(format!(
@@ -177,7 +188,7 @@ mod tests {
         let answers = judge_list_offsets(&questions, &response).unwrap();
         assert!(answers[0].is_err());
         assert_eq!(answers[1], Ok(None));
-        assert_eq!(answers[2], Ok(Some(9)));
+        assert_eq!(answers[2], Ok(Some(Told { offset: 9, epoch: None })));
     }
 
     #[test]

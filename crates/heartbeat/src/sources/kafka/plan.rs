@@ -1,27 +1,40 @@
 //! What to do for one row, and what to answer it: pure decisions over positions.
 
-use heartbeat_core::position::{KafkaPosition, Manifest, OffsetRange, Position, Progress};
+use std::collections::{BTreeMap, BTreeSet};
+
+use heartbeat_core::acon::{Isolation, NoRecord, ReadOptions, Starting, StartingOffset, Topics};
+use heartbeat_core::position::{KafkaPosition, Loss, LossCause, Manifest, OffsetRange, Position};
 use heartbeat_core::source::{Finding, Since, SourceError};
 
+use super::epochs::EpochEnd;
 use super::offsets::At;
 use super::scan::{Scan, State};
 
 /// The next step for one row.
 #[derive(Debug, PartialEq)]
 pub(super) enum Plan {
-    /// No news, nothing to read.
+    /// Nothing has changed.
     Idle,
+    /// No news, nothing to read; where the topic stands is the row's position.
+    Settle {
+        /// Whether the position must be kept.
+        keep: bool,
+    },
     /// Read from these places to the ends.
     Read {
-        /// First offset by partition; partitions that are left out have nothing new.
+        /// By partition; partitions that are left out have nothing new.
         from: Vec<(i32, From)>,
-        /// For people.
-        remarks: Vec<String>,
+        /// What was gone before it was looked at.
+        losses: Vec<Loss>,
+        /// Whether the position must be kept.
+        keep: bool,
     },
-    /// Ends behind the cursor, or partitions gone: a stale answer, or a truncated log.
-    Behind(Vec<OffsetRange>),
-    /// The cursor is none of a topic.
-    NotOurs,
+    /// Leaders were elected since: these partitions (with the epoch of the cursor) may have been cut off.
+    Verify(Vec<(i32, i32)>),
+    /// An answer that cannot be right yet: to be asked again.
+    Doubt(String),
+    /// The row cannot be served as it is.
+    Refused(String),
 }
 
 /// Where to begin to read a partition.
@@ -29,63 +42,232 @@ pub(super) enum Plan {
 pub(super) enum From {
     /// Known.
     Offset(i64),
-    /// The leader has to be asked.
+    /// Known to be the first one that this row has not seen, on a partition that is new to it.
+    New,
+    /// The leader has to be asked; without an answer the partition begins at its end.
     Ask(At),
+    /// The same; without an answer the row cannot be looked at.
+    Demand(At),
 }
 
-/// Compares where a topic stands with where a row stands.
-pub(super) fn plan_row(now: &KafkaPosition, since: &Since) -> Plan {
-    match since {
-        Since::Now => Plan::Idle,
-        Since::Beginning => from_everywhere(now, At::Earliest, Vec::new()),
-        Since::Time(time) => from_everywhere(now, At::Time(time.as_millisecond()), Vec::new()),
-        Since::Position(Position::Kafka(cursor)) => match now.progress_since(cursor) {
-            Progress::Same => Plan::Idle,
-            Progress::Behind(ranges) => Plan::Behind(ranges),
-            Progress::Reset => from_everywhere(now, At::Earliest, vec![reset_remark(now, cursor)]),
-            Progress::Moved(ranges) => {
-                let from = ranges.iter().map(|range| {
-                    let known = cursor.offsets.contains_key(&range.partition);
-                    // A new partition may have lost its beginning already.
-                    let from = if known { From::Offset(range.from) } else { From::Ask(At::Earliest) };
-                    (range.partition, from)
-                });
-                Plan::Read { from: from.collect(), remarks: Vec::new() }
-            }
-        },
-        Since::Position(_) => Plan::NotOurs,
+impl From {
+    /// What the leader has to be asked.
+    pub(super) fn question(self) -> Option<At> {
+        match self {
+            Self::Offset(_) => None,
+            Self::New => Some(At::Earliest),
+            Self::Ask(at) | Self::Demand(at) => Some(at),
+        }
     }
 }
 
-/// The answer of a row without news.
-///
-/// Partitions that the cursor knows and the answer lacks are kept: topics don't shrink, so the broker that described
-/// the topic was behind, and the partition must not look new when it comes back.
-pub(super) fn idle_finding(now: &KafkaPosition, since: &Since) -> Finding {
-    Finding { position: Position::Kafka(carried_over(now, since)), news: None, remarks: Vec::new() }
+/// What is known of a row's topic.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known<'a> {
+    /// Where it stands.
+    pub(super) now: &'a KafkaPosition,
+    /// Where the row stands.
+    pub(super) since: &'a Since,
+    /// What the row reads.
+    pub(super) read: &'a ReadOptions,
+    /// By partition, what leaders told about the cursor's epochs; `None`: they were not asked yet.
+    pub(super) truths: Option<&'a BTreeMap<i32, EpochEnd>>,
+    /// True when `now` was asked for again because the first answer was doubted.
+    pub(super) confirmed: bool,
 }
 
-/// The answer of a row whose partitions were read. `scans` are those of the row, in the order of its plan.
+/// Compares where a topic stands with where a row stands.
+pub(super) fn plan_row(known: &Known<'_>) -> Plan {
+    let now = known.now;
+    match known.since {
+        Since::Now => Plan::Settle { keep: true },
+        Since::Beginning => plan_start(now, &known.read.starting),
+        Since::Time(time) => {
+            let at = At::Time(time.as_millisecond());
+            from_each(now, true, |_| Some(From::Ask(at)))
+        }
+        Since::Position(Position::Kafka(cursor)) if now.is_another_topic_than(cursor) => {
+            let made_again = now.cluster == cursor.cluster;
+            let loss = Loss {
+                topic: now.topic.clone(),
+                partition: None,
+                from: 0,
+                to: None,
+                cause: if made_again { LossCause::MadeAgain } else { LossCause::Gone },
+            };
+            match from_each(now, true, |_| Some(From::Ask(At::Earliest))) {
+                Plan::Read { from, keep, .. } => Plan::Read { from, losses: vec![loss], keep },
+                _ => Plan::Read { from: Vec::new(), losses: vec![loss], keep: true },
+            }
+        }
+        Since::Position(Position::Kafka(cursor)) => plan_on(known, cursor),
+        Since::Position(_) => {
+            Plan::Refused(format!("topic `{}`: the row's position is none of a topic", now.topic))
+        }
+    }
+}
+
+/// Leaves in a position what a row is about.
+pub(super) fn restricted(position: &KafkaPosition, read: &ReadOptions) -> Option<KafkaPosition> {
+    let Topics::Assigned(assigned) = &read.topics else { return None };
+    let own: &BTreeSet<i32> = assigned.get(&position.topic)?;
+    let mut position = position.clone();
+    position.offsets.retain(|partition, _| own.contains(partition));
+    position.epochs.retain(|partition, _| own.contains(partition));
+    Some(position)
+}
+
+fn plan_start(now: &KafkaPosition, starting: &Starting) -> Plan {
+    match starting {
+        Starting::Earliest => from_each(now, false, |_| Some(From::Ask(At::Earliest))),
+        Starting::Latest => Plan::Settle { keep: true },
+        Starting::Offsets(topics) => {
+            let own = topics.get(&now.topic);
+            from_each(now, true, |partition| match own.and_then(|own| own.get(&partition)) {
+                Some(StartingOffset::At(offset)) => Some(From::Offset(*offset)),
+                Some(StartingOffset::Latest) => None,
+                Some(StartingOffset::Earliest) | None => Some(From::Ask(At::Earliest)),
+            })
+        }
+        Starting::Times { all, by_partition, otherwise } => {
+            let own = by_partition.get(&now.topic);
+            from_each(now, true, |partition| {
+                let Some(time) = own.and_then(|own| own.get(&partition)).copied().or(*all) else {
+                    return Some(From::Ask(At::Earliest));
+                };
+                Some(match otherwise {
+                    NoRecord::Error => From::Demand(At::Time(time)),
+                    NoRecord::Latest => From::Ask(At::Time(time)),
+                })
+            })
+        }
+    }
+}
+
+fn from_each(now: &KafkaPosition, keep: bool, from: impl Fn(i32) -> Option<From>) -> Plan {
+    let from: Vec<(i32, From)> = now
+        .offsets
+        .iter()
+        // An empty partition has no record of any time.
+        .filter_map(|(partition, end)| Some((*partition, from(*partition)?, *end)))
+        .filter(|(_, from, end)| *end > 0 || matches!(from, From::Demand(_)))
+        .map(|(partition, from, _)| (partition, from))
+        .collect();
+    match (from.is_empty(), keep) {
+        (true, false) => Plan::Idle,
+        (true, true) => Plan::Settle { keep },
+        (false, keep) => Plan::Read { from, losses: Vec::new(), keep },
+    }
+}
+
+/// How one partition stands beside the cursor.
+enum Step {
+    Same,
+    Read(From),
+    CutOff { at: Option<i64> },
+    Verify(i32),
+    Doubt(String),
+}
+
+fn plan_on(known: &Known<'_>, cursor: &KafkaPosition) -> Plan {
+    let now = known.now;
+    let (mut from, mut losses, mut verify, mut doubts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (&partition, &end) in &now.offsets {
+        match step(known, cursor, partition, end) {
+            Step::Same => {}
+            Step::Read(place) => from.push((partition, place)),
+            Step::Verify(epoch) => verify.push((partition, epoch)),
+            Step::Doubt(problem) => doubts.push(problem),
+            Step::CutOff { at } => {
+                let reached = cursor.offsets.get(&partition).copied();
+                losses.push(Loss {
+                    topic: now.topic.clone(),
+                    partition: Some(partition),
+                    from: at.unwrap_or(end),
+                    to: reached,
+                    cause: LossCause::Rewound,
+                });
+                from.push((partition, at.map_or(From::Ask(At::Earliest), |at| From::Offset(at.min(end)))));
+            }
+        }
+    }
+    if !doubts.is_empty() {
+        return Plan::Doubt(doubts.join(", "));
+    }
+    if !verify.is_empty() {
+        return Plan::Verify(verify);
+    }
+    if from.is_empty() { Plan::Idle } else { Plan::Read { from, losses, keep: false } }
+}
+
+fn step(known: &Known<'_>, cursor: &KafkaPosition, partition: i32, end: i64) -> Step {
+    let Some(&reached) = cursor.offsets.get(&partition) else {
+        // A new partition may have lost its beginning already.
+        return if end > 0 { Step::Read(From::New) } else { Step::Same };
+    };
+    let epochs = cursor.epochs.get(&partition).zip(known.now.epochs.get(&partition));
+    match epochs {
+        Some((then, now)) if now < then => {
+            return Step::Doubt(format!(
+                "partition {partition} was answered by a leader that has been deposed"
+            ));
+        }
+        Some((then, now)) if now > then => match known.truths.map(|truths| truths.get(&partition)) {
+            None => return Step::Verify(*then),
+            Some(Some(EpochEnd::At(offset))) if *offset < reached => {
+                return Step::CutOff { at: Some(*offset) };
+            }
+            Some(Some(EpochEnd::Unknown)) => return Step::CutOff { at: None },
+            Some(Some(EpochEnd::At(_)) | None) => {}
+        },
+        _ => {}
+    }
+    match end.cmp(&reached) {
+        std::cmp::Ordering::Greater => Step::Read(From::Offset(reached)),
+        std::cmp::Ordering::Equal => Step::Same,
+        // A row that read uncommitted before stands behind the last stable offset.
+        std::cmp::Ordering::Less if known.read.isolation == Isolation::ReadCommitted => Step::Same,
+        std::cmp::Ordering::Less if known.confirmed => Step::CutOff { at: None },
+        std::cmp::Ordering::Less => {
+            Step::Doubt(format!("partition {partition} ends at {end}, before {reached}, where it ended last"))
+        }
+    }
+}
+
+/// What reading has come to.
+pub(super) struct Reading<'a> {
+    /// The scans of the row's partitions, in the order of its plan.
+    pub(super) scans: Vec<&'a Scan<'a>>,
+    /// What was gone before it was looked at, so far.
+    pub(super) losses: Vec<Loss>,
+    /// Whether the position must be kept.
+    pub(super) keep: bool,
+}
+
+/// The answer of a row whose partitions were read.
 ///
 /// A partition that could not be decided keeps its place in the position, so that the next look goes on from there;
 /// it is an error only when nothing else has been found out.
 pub(super) fn read_finding(
-    now: &KafkaPosition,
-    since: &Since,
-    scans: &[&Scan<'_>],
-    mut remarks: Vec<String>,
+    known: &Known<'_>,
+    reading: Reading<'_>,
     undecided: impl Fn(&Scan<'_>) -> SourceError,
 ) -> Result<Finding, SourceError> {
-    let mut position = carried_over(now, since);
+    let Reading { scans, mut losses, keep } = reading;
+    let mut position = carried_over(known.now, known.since, &losses);
     let mut ranges = Vec::new();
+    let mut remarks = Vec::new();
     let mut first_undecided = None;
-    let mut got_somewhere = false;
+    let mut got_somewhere = !losses.is_empty();
     for scan in scans {
         if let Some((from, to)) = scan.lost {
-            remarks.push(format!(
-                "partition {}: offsets {from}..{to} were gone before they were looked at (retention or DeleteRecords)",
-                scan.partition
-            ));
+            losses.push(Loss {
+                topic: scan.topic.to_owned(),
+                partition: Some(scan.partition),
+                from,
+                to: Some(to),
+                cause: LossCause::Expired,
+            });
         }
         match &scan.state {
             State::News => {
@@ -97,9 +279,12 @@ pub(super) fn read_finding(
             _ => {
                 position.offsets.insert(scan.partition, scan.at);
                 got_somewhere |= scan.at > scan.start();
-                first_undecided.get_or_insert(*scan);
+                first_undecided.get_or_insert(scan);
             }
         }
+    }
+    if known.read.fail_on_data_loss && !losses.is_empty() {
+        return Err(SourceError::DataLost { losses });
     }
     match first_undecided {
         Some(scan) if !got_somewhere => return Err(undecided(scan)),
@@ -107,56 +292,31 @@ pub(super) fn read_finding(
         None => {}
     }
     let news = (!ranges.is_empty()).then_some(Manifest::Offsets(ranges));
-    Ok(Finding { position: Position::Kafka(position), news, remarks })
+    let keep = keep || !losses.is_empty();
+    Ok(Finding { position: Position::Kafka(position), news, keep, losses, remarks })
 }
 
-/// Ends that lie behind the cursor, in words.
-pub(super) fn behind_problem(ranges: &[OffsetRange]) -> String {
-    let parts: Vec<String> = ranges
-        .iter()
-        .map(|range| format!("partition {} ends at {}, before {}", range.partition, range.to, range.from))
-        .collect();
-    format!(
-        "{}: a leader that lags, a truncated log, or a topic that was made again on a broker without topic ids \
-         (then `check --baseline` sets a new position)",
-        parts.join(", ")
-    )
-}
-
-fn from_everywhere(now: &KafkaPosition, at: At, remarks: Vec<String>) -> Plan {
-    let from: Vec<_> = now
-        .offsets
-        .iter()
-        .filter(|(_, end)| **end > 0)
-        .map(|(partition, _)| (*partition, From::Ask(at)))
-        .collect();
-    if from.is_empty() && remarks.is_empty() { Plan::Idle } else { Plan::Read { from, remarks } }
-}
-
-fn reset_remark(now: &KafkaPosition, cursor: &KafkaPosition) -> String {
-    let id = |position: &KafkaPosition| position.topic_id.clone().unwrap_or_else(|| "none".to_owned());
-    if now.cluster == cursor.cluster {
-        format!(
-            "topic `{}` was made again (id {} is now {}): read from its beginning",
-            now.topic,
-            id(cursor),
-            id(now)
-        )
-    } else {
-        format!(
-            "topic `{}` is on another cluster ({} is now {}): read from its beginning",
-            now.topic, cursor.cluster, now.cluster
-        )
-    }
-}
-
-fn carried_over(now: &KafkaPosition, since: &Since) -> KafkaPosition {
+/// Where a topic stands, for a row.
+///
+/// Partitions that the cursor knows and the answer lacks are kept: topics don't shrink, so the broker that described
+/// the topic was behind, and the partition must not look new when it comes back. No partition goes back, but those
+/// that were cut off.
+pub(super) fn carried_over(now: &KafkaPosition, since: &Since, losses: &[Loss]) -> KafkaPosition {
     let mut position = now.clone();
     if let Since::Position(Position::Kafka(cursor)) = since
-        && now.progress_since(cursor) != Progress::Reset
+        && !now.is_another_topic_than(cursor)
     {
-        for (partition, offset) in &cursor.offsets {
-            position.offsets.entry(*partition).or_insert(*offset);
+        let is_cut_off = |partition: i32| {
+            losses.iter().any(|loss| loss.cause == LossCause::Rewound && loss.partition == Some(partition))
+        };
+        for (&partition, &reached) in &cursor.offsets {
+            let offset = position.offsets.entry(partition).or_insert(reached);
+            if *offset < reached && !is_cut_off(partition) {
+                *offset = reached;
+            }
+        }
+        for (partition, epoch) in &cursor.epochs {
+            position.epochs.entry(*partition).or_insert(*epoch);
         }
         // A broker without topic ids must not make us forget the one we know.
         position.topic_id = now.topic_id.clone().or_else(|| cursor.topic_id.clone());

@@ -149,7 +149,7 @@ async fn find_starts_again(cluster: &mut Cluster, scans: &mut [Scan<'_>], deadli
         .collect();
     for (index, answer) in lost.into_iter().zip(cluster.list_offsets(&questions, deadline).await) {
         match answer {
-            Ok(earliest) => scans[index].continue_from(earliest.unwrap_or_default()),
+            Ok(earliest) => scans[index].continue_from(earliest.map_or(0, |told| told.offset)),
             Err(error) => scans[index].state = State::Failed(error),
         }
     }

@@ -58,7 +58,7 @@ async fn unreachable_and_hanging_clusters_leave_the_others_alone(#[values(Embedd
         ("half", &format!("{closed},{}", world.bootstrap)),
     ]);
     let asks = ["good", "closed", "hanging", "half"].map(|product| ask(product, &topic, Since::Beginning));
-    let found = source.look(&asks, Instant::now() + Duration::from_secs(5)).await;
+    let found = look_for(&source, &asks, Duration::from_secs(5)).await;
     assert_eq!(news(found[0].as_ref().unwrap()), [(0, 0, 1)]);
     assert!(matches!(&found[1], Err(SourceError::Unreachable { .. })), "{found:?}");
     assert!(matches!(&found[2], Err(SourceError::Timeout { .. })), "{found:?}");
@@ -75,7 +75,7 @@ async fn broker_that_begins_to_hang_times_out_and_recovers() {
     let cursor = look_at(&source, "t", Since::Now).await.unwrap();
     broker.hang(true);
     let asks = [ask("p", "t", after(&cursor))];
-    let found = source.look(&asks, Instant::now() + Duration::from_millis(300)).await;
+    let found = look_for(&source, &asks, Duration::from_millis(300)).await;
     assert!(matches!(&found[0], Err(SourceError::Timeout { .. })), "{found:?}");
     broker.hang(false);
     broker.append("t", 0, &["v".into()]).unwrap();

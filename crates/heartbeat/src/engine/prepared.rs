@@ -1,0 +1,195 @@
+//! The questions of a look, made once for as long as neither the tables nor the lane change.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError};
+
+use heartbeat_core::acon::SourceKind;
+use heartbeat_core::detect::{Cursor, Mode, questions, since_position};
+use heartbeat_core::ids::SensorRowId;
+use heartbeat_core::position::Position;
+use heartbeat_core::row::{ControlRow, SensorRow};
+use heartbeat_core::sensor::View;
+use heartbeat_core::source::{Ask, Since};
+use heartbeat_core::table::{Blobs, Table};
+
+use super::check::{CheckReport, Looked, RowName};
+use super::lane::Lane;
+use super::{Engine, Versions};
+use crate::error_chain::chain;
+
+/// What a look asks, and what it can tell without asking.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    versions: Versions,
+    mode: Mode,
+    resting: HashSet<SensorRowId>,
+    asked: Vec<Asked>,
+    asks: Arc<[Ask]>,
+    problems: Vec<(Arc<RowName>, String)>,
+    /// Rows whose cursor could not be fetched; made anew the next time.
+    unfetched: Vec<(Arc<RowName>, String)>,
+    warnings: Vec<String>,
+    watched: usize,
+}
+
+/// A row that is asked about.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// Index in [`View::sensors`].
+    pub(super) sensor: usize,
+    pub(super) row: Arc<RowName>,
+}
+
+impl Prepared {
+    pub(super) fn asked(&self) -> &[Asked] {
+        &self.asked
+    }
+
+    /// In the order of [`Self::asked`].
+    pub(super) fn asks(&self) -> &Arc<[Ask]> {
+        &self.asks
+    }
+
+    /// What can be told without asking.
+    pub(super) fn report(&self) -> CheckReport {
+        let of_row = self
+            .problems
+            .iter()
+            .map(|(row, problem)| Looked { error: Some(problem.clone()), ..Looked::quiet(row) });
+        let unfetched = self.unfetched.iter().map(|(row, problem)| Looked::failed(row, problem.clone()));
+        let mut looked_at = Vec::with_capacity(self.asked.len() + self.problems.len());
+        looked_at.extend(of_row.chain(unfetched));
+        CheckReport { looked_at, warnings: self.warnings.clone(), watched: self.watched, losses: 0 }
+    }
+
+    fn holds_for(&self, versions: Versions, resting: &HashSet<SensorRowId>, mode: Mode) -> bool {
+        self.versions == versions
+            && self.mode == mode
+            && self.resting == *resting
+            && self.unfetched.is_empty()
+    }
+}
+
+impl<C, S, B> Engine<C, S, B>
+where
+    C: Table<ControlRow>,
+    S: Table<SensorRow>,
+    B: Blobs,
+{
+    /// The questions about the rows of a lane but those in `resting`.
+    pub(super) async fn prepared(
+        &self,
+        view: &View,
+        versions: Versions,
+        lane: &Lane,
+        resting: &HashSet<SensorRowId>,
+        mode: Mode,
+    ) -> Arc<Prepared> {
+        let known = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).get(lane).cloned();
+        if let Some(known) = known.filter(|known| known.holds_for(versions, resting, mode)) {
+            return known;
+        }
+        let mut prepared = Prepared {
+            versions,
+            mode,
+            resting: resting.clone(),
+            asked: Vec::new(),
+            asks: Arc::new([]),
+            problems: Vec::new(),
+            unfetched: Vec::new(),
+            warnings: Vec::new(),
+            watched: view.sensors.iter().filter(|sensor| lane.watches(sensor)).count(),
+        };
+        if lane.tells_problems() {
+            prepared.problems = problems(view, lane.kind);
+            prepared.warnings = remarks_on_rows(view, lane.kind);
+        }
+        let mut asks = Vec::new();
+        for question in questions(view, lane.kind, mode) {
+            let sensor = &view.sensors[question.sensor];
+            if !lane.has(&question.asset) || resting.contains(&sensor.row_id) {
+                continue;
+            }
+            let row = RowName::of(sensor);
+            match self.since(view, question.since, lane.kind).await {
+                Ok(since) => {
+                    asks.push(Ask { asset: question.asset, since });
+                    prepared.asked.push(Asked { sensor: question.sensor, row });
+                }
+                Err(problem) => prepared.unfetched.push((row, problem)),
+            }
+        }
+        prepared.asks = asks.into();
+        let prepared = Arc::new(prepared);
+        let mut kept = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.insert(lane.clone(), Arc::clone(&prepared));
+        prepared
+    }
+
+    /// The cursor of a question, fetched when it is stored beside the table; or what is wrong with it.
+    async fn since(&self, view: &View, cursor: Cursor, kind: SourceKind) -> Result<Since, String> {
+        let digest = match cursor {
+            Cursor::Ready(since) => return Ok(since),
+            Cursor::Digest(digest) => digest,
+        };
+        if let Some(position) = self.fetched(|known| known.get(&digest).cloned()) {
+            return Ok(since_position(kind, position));
+        }
+        let mend = "`check --baseline` starts anew from what is there";
+        let stored = self.blobs.get(&digest).await;
+        let bytes = stored
+            .map_err(|error| format!("its stored position cannot be read: {}; {mend}", chain(&error)))?
+            .ok_or_else(|| {
+                format!("its stored position {digest} is missing beside the sensor table; {mend}")
+            })?;
+        let position = serde_json::from_slice::<Position>(&bytes);
+        if let Ok(position) = &position {
+            // What no row names any more has been superseded.
+            let named = view.digests();
+            self.fetched(|known| {
+                known.retain(|digest, _| named.contains(digest));
+                known.insert(digest.clone(), position.clone());
+            });
+        }
+        position
+            .map(|position| since_position(kind, position))
+            .map_err(|cause| format!("its stored position {digest} is damaged: {cause}; {mend}"))
+    }
+
+    fn fetched<T>(&self, with: impl FnOnce(&mut HashMap<String, Position>) -> T) -> T {
+        with(&mut self.fetched.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}
+
+/// Rows of this source that would be looked at if nothing were wrong with them.
+fn problems(view: &View, kind: SourceKind) -> Vec<(Arc<RowName>, String)> {
+    let broken = view
+        .sensors
+        .iter()
+        .filter(|sensor| sensor.source == kind && sensor.unpaused && sensor.is_idle())
+        .filter_map(|sensor| Some((RowName::of(sensor), sensor.problem.as_ref()?.to_string())));
+    let unusable = view.unusable.iter().filter_map(|(index, problem)| {
+        let row = &view.control[*index];
+        let of_this_source = row.sensor_source.as_deref().and_then(SourceKind::parse) == Some(kind);
+        let name = || RowName {
+            sensor_id: row.sensor_id.clone().unwrap_or_default(),
+            trigger_job_id: row.trigger_job_id.clone().unwrap_or_default(),
+            row_id: None,
+        };
+        of_this_source.then(|| (Arc::new(name()), problem.to_string()))
+    });
+    broken.chain(unusable).collect()
+}
+
+fn remarks_on_rows(view: &View, kind: SourceKind) -> Vec<String> {
+    let duplicates =
+        view.duplicates.iter().map(|index| &view.sensors[*index]).filter(|row| row.source == kind);
+    duplicates
+        .map(|row| {
+            format!(
+                "`{}` of job {} stands in the control table more than once; it counts once",
+                row.id, row.job
+            )
+        })
+        .collect()
+}

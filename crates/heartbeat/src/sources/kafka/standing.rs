@@ -1,0 +1,302 @@
+//! Where the topics stand that need more than a glance: asked again, confirmed, verified.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use heartbeat_core::position::KafkaPosition;
+use heartbeat_core::source::SourceError;
+use uuid::Uuid;
+
+use super::cluster::{Cluster, pause};
+use super::epochs::{EpochEnd, EpochQuestion};
+use super::error::{ClientError, Code, PartitionError};
+use super::layout::{Layout, Part};
+use super::look::Terms;
+use super::offsets::{At, Question};
+use super::plan::{Known, Plan, plan_row, restricted};
+use super::poll::Poll;
+
+/// Where a topic stands, or why that cannot be told.
+pub(super) type Standing = Result<Stand, TopicError>;
+
+pub(super) struct Stand {
+    pub(super) position: KafkaPosition,
+    /// Nil on brokers without topic ids.
+    pub(super) topic_id: Uuid,
+    described_at: Instant,
+    /// True when the poll's answer was not the last word.
+    pub(super) asked_again: bool,
+    /// True after an answer that was doubted was asked for again.
+    confirmed: bool,
+}
+
+/// Why a topic cannot be told about.
+#[derive(Clone)]
+pub(super) enum TopicError {
+    Code(Code),
+    Client(Arc<ClientError>),
+    Partition(i32, PartitionError),
+}
+
+/// Where the topics stand that need more than a glance.
+pub(super) struct Standings<'a> {
+    pub(super) cluster: &'a mut Cluster,
+    pub(super) layout: &'a Layout,
+    pub(super) terms: Terms,
+    pub(super) started: Instant,
+    pub(super) by_topic: HashMap<usize, Standing>,
+}
+
+/// What leaders told about epochs, by topic.
+pub(super) type Truths = HashMap<usize, Result<BTreeMap<i32, EpochEnd>, (i32, PartitionError)>>;
+
+/// What leaders told before, by topic id, partition and epoch, with the epoch that led then: as long as it leads, it holds.
+pub(super) type Remembered = HashMap<(Uuid, i32, i32), (i32, EpochEnd)>;
+
+/// Most that is remembered of epochs.
+const MOST_TRUTHS: usize = 1_000_000;
+
+impl Standings<'_> {
+    /// Takes over what the poll has brought.
+    pub(super) fn take(&mut self, poll: &Poll, topics: &[usize], mut failed: HashMap<usize, TopicError>) {
+        let view = self.cluster.view();
+        for &topic in topics {
+            let name = &*self.layout.topics[topic];
+            let standing = match (poll.described(topic), failed.remove(&topic)) {
+                (_, Some(error)) => Err(error),
+                (None, None) => Err(TopicError::Code(Code::UNKNOWN_TOPIC)),
+                (Some(described), None) => match poll.position(name, topic, &view.cluster_id) {
+                    Ok(position) => Ok(Stand {
+                        position,
+                        topic_id: described.id,
+                        described_at: view.topics.get(name).map_or(self.started, |(_, at)| *at),
+                        asked_again: false,
+                        confirmed: false,
+                    }),
+                    Err((partition, error)) => Err(TopicError::Partition(partition, error)),
+                },
+            };
+            self.by_topic.insert(topic, standing);
+        }
+    }
+
+    /// What may pass is asked again, with fresh metadata.
+    pub(super) async fn ask_again(&mut self) {
+        let passing = self.by_topic.iter().filter(
+            |(_, standing)| matches!(standing, Err(TopicError::Partition(_, error)) if error.is_passing()),
+        );
+        let topics: Vec<usize> = passing.map(|(topic, _)| *topic).collect();
+        self.stand(&topics, false).await;
+    }
+
+    /// Asks the leaders of these topics for their ends, by the metadata that there is.
+    async fn stand(&mut self, topics: &[usize], confirmed: bool) {
+        let view = self.cluster.view();
+        let known: Vec<_> = topics
+            .iter()
+            .filter_map(|topic| {
+                let (described, at) = view.topics.get(&*self.layout.topics[*topic])?;
+                Some((*topic, Arc::clone(described), *at))
+            })
+            .collect();
+        let at = At::End(self.terms.isolation);
+        let questions: Vec<Question<'_>> = known
+            .iter()
+            .flat_map(|(topic, described, _)| {
+                let topic: &str = &self.layout.topics[*topic];
+                described.partitions.keys().map(move |partition| Question {
+                    topic,
+                    partition: *partition,
+                    at,
+                })
+            })
+            .collect();
+        if questions.is_empty() {
+            return;
+        }
+        let mut answers = self.cluster.list_offsets(&questions, self.terms.deadline).await.into_iter();
+        let cluster = self.cluster.view().cluster_id.clone();
+        for (topic, described, described_at) in known {
+            let mut position = KafkaPosition {
+                cluster: cluster.clone(),
+                topic: self.layout.topics[topic].to_string(),
+                topic_id: described.id_text(),
+                offsets: BTreeMap::new(),
+                epochs: BTreeMap::new(),
+            };
+            let mut wrong = None;
+            for (&partition, answer) in described.partitions.keys().zip(answers.by_ref()) {
+                match answer {
+                    Ok(Some(told)) => {
+                        position.offsets.insert(partition, told.offset);
+                        position.epochs.extend(told.epoch.map(|epoch| (partition, epoch)));
+                    }
+                    Ok(None) => {
+                        let error = PartitionError::Doubtful("no end offset".to_owned());
+                        wrong.get_or_insert((partition, error));
+                    }
+                    Err(error) => drop(wrong.get_or_insert((partition, error))),
+                }
+            }
+            let standing = match wrong {
+                Some((partition, error)) => Err(TopicError::Partition(partition, error)),
+                None => {
+                    Ok(Stand { position, topic_id: described.id, described_at, asked_again: true, confirmed })
+                }
+            };
+            self.by_topic.insert(topic, standing);
+        }
+    }
+
+    /// Whatever did not stand still is compared with fresh metadata: the ends may be those of a topic that was made
+    /// again since the metadata was asked for. Answers that cannot be right yet are asked for once more.
+    pub(super) async fn confirm(&mut self) {
+        let (mut moved, mut doubted) = (HashSet::new(), HashSet::new());
+        for (&topic, standing) in &self.by_topic {
+            let Ok(stand) = standing else { continue };
+            for part in &self.layout.parts_of[topic] {
+                match self.plan(&self.layout.parts[*part], stand, None) {
+                    Plan::Doubt(_) => drop(doubted.insert(topic)),
+                    Plan::Read { .. } | Plan::Verify(_) if stand.described_at < self.started => {
+                        moved.insert(topic);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let topics: Vec<usize> = moved.union(&doubted).copied().collect();
+        if topics.is_empty() || (!doubted.is_empty() && !pause(1, self.terms.deadline).await) {
+            return;
+        }
+        let layout = self.layout;
+        let names: Vec<&str> = topics.iter().map(|topic| &*layout.topics[*topic]).collect();
+        match self.cluster.refresh(&names, self.terms.deadline).await {
+            Err(error) => {
+                let errors =
+                    topics.into_iter().map(|topic| (topic, Err(TopicError::Client(Arc::clone(&error)))));
+                self.by_topic.extend(errors);
+                return;
+            }
+            Ok(failed) => {
+                for (topic, name) in topics.iter().zip(&names) {
+                    if let Some(code) = failed.get(name) {
+                        self.by_topic.insert(*topic, Err(TopicError::Code(*code)));
+                    }
+                }
+            }
+        }
+        let view = self.cluster.view();
+        let is_as_described =
+            |topic: &usize| match (view.topics.get(&*layout.topics[*topic]), &self.by_topic[topic]) {
+                (Some((now, _)), Ok(stand)) => {
+                    now.id == stand.topic_id
+                        && view.cluster_id == stand.position.cluster
+                        && now.partitions.keys().eq(stand.position.offsets.keys())
+                }
+                _ => true,
+            };
+        let changed: Vec<usize> =
+            moved.difference(&doubted).filter(|topic| !is_as_described(topic)).copied().collect();
+        let doubted: Vec<usize> = doubted.into_iter().collect();
+        self.stand(&changed, false).await;
+        self.stand(&doubted, true).await;
+    }
+
+    /// Asks whether logs were cut off where other leaders were elected since the rows' cursors.
+    pub(super) async fn verify(&mut self, remembered: &mut Remembered) -> Truths {
+        let mut truths: Truths = HashMap::new();
+        let mut open: Vec<(usize, i32, i32)> = Vec::new();
+        for (&topic, standing) in &self.by_topic {
+            let Ok(stand) = standing else { continue };
+            for part in &self.layout.parts_of[topic] {
+                let Plan::Verify(partitions) = self.plan(&self.layout.parts[*part], stand, None) else {
+                    continue;
+                };
+                let own = truths.entry(topic).or_insert_with(|| Ok(BTreeMap::new()));
+                for (partition, epoch) in partitions {
+                    let known = remembered.get(&(stand.topic_id, partition, epoch));
+                    match (known, own.as_mut()) {
+                        (Some((leads, end)), Ok(own))
+                            if stand.position.epochs.get(&partition) == Some(leads) =>
+                        {
+                            own.insert(partition, *end);
+                        }
+                        _ => open.push((topic, partition, epoch)),
+                    }
+                }
+            }
+        }
+        open.sort_unstable();
+        open.dedup();
+        let layout = self.layout;
+        let questions: Vec<EpochQuestion<'_>> = open
+            .iter()
+            .map(|(topic, partition, epoch)| EpochQuestion {
+                topic: &layout.topics[*topic],
+                partition: *partition,
+                epoch: *epoch,
+            })
+            .collect();
+        let answers = self.cluster.ask_epochs(&questions, self.terms.deadline).await;
+        for ((topic, partition, epoch), answer) in open.into_iter().zip(answers) {
+            let own = truths.entry(topic).or_insert_with(|| Ok(BTreeMap::new()));
+            match (answer, &self.by_topic[&topic]) {
+                (Ok(end), Ok(stand)) => {
+                    if let Some(leads) = stand.position.epochs.get(&partition) {
+                        remembered.insert((stand.topic_id, partition, epoch), (*leads, end));
+                    }
+                    if let Ok(own) = own {
+                        // Rows may stand in different epochs: the earliest end says most.
+                        let known = own.entry(partition).or_insert(end);
+                        *known = earlier(*known, end);
+                    }
+                }
+                (Err(error), _) => *own = Err((partition, error)),
+                (Ok(_), Err(_)) => {}
+            }
+        }
+        if remembered.len() > MOST_TRUTHS {
+            remembered.clear();
+        }
+        truths
+    }
+
+    pub(super) fn plan(&self, part: &Part, stand: &Stand, truths: Option<&BTreeMap<i32, EpochEnd>>) -> Plan {
+        let own = restricted(&stand.position, &part.read);
+        plan_row(&self.known(part, stand, own.as_ref(), truths))
+    }
+
+    pub(super) fn known<'k>(
+        &'k self,
+        part: &'k Part,
+        stand: &'k Stand,
+        own: Option<&'k KafkaPosition>,
+        truths: Option<&'k BTreeMap<i32, EpochEnd>>,
+    ) -> Known<'k> {
+        Known {
+            now: own.unwrap_or(&stand.position),
+            since: self.layout.since(part),
+            read: &part.read,
+            truths,
+            confirmed: stand.confirmed,
+        }
+    }
+}
+
+fn earlier(one: EpochEnd, other: EpochEnd) -> EpochEnd {
+    match (one, other) {
+        (EpochEnd::At(one), EpochEnd::At(other)) => EpochEnd::At(one.min(other)),
+        _ => EpochEnd::Unknown,
+    }
+}
+
+impl TopicError {
+    pub(super) fn for_row(&self, cluster: &str, topic: &str) -> SourceError {
+        match self {
+            Self::Code(code) => code.for_row(topic),
+            Self::Client(error) => error.for_row(&format!("kafka cluster {cluster}")),
+            Self::Partition(partition, error) => error.for_row(topic, *partition),
+        }
+    }
+}
