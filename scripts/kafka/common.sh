@@ -114,6 +114,25 @@ spawn() {
     echo "$!" >"$dir/pid"
 }
 
+# Ends what runs in the directories; what does not obey in time is killed.
+end() {
+    local one pid running
+    for one in "$@"; do
+        pid=$(pid_in "$one") || continue
+        # One that was paused has to run to end.
+        kill -TERM "$pid" 2>/dev/null && kill -CONT "$pid" 2>/dev/null || true
+    done
+    for _ in $(seq 300); do
+        running=()
+        for one in "$@"; do
+            pid=$(pid_in "$one") && running+=("$pid")
+        done
+        [ ${#running[@]} -gt 0 ] || return 0
+        sleep 0.1
+    done
+    kill -KILL "${running[@]}" 2>/dev/null || true
+}
+
 # Waits until the server that was started in $1 is ready, on port $2 where one is given; ends it and fails when it is not.
 await() {
     for _ in $(seq 900); do
@@ -122,6 +141,6 @@ await() {
         sleep 0.1
     done
     tail -20 "$1/log" >&2
-    "$here/stop" "$1" >&2
+    end "$1"
     return 1
 }
