@@ -102,9 +102,12 @@ format() {
     local dir=$1 id=$2
     shift 2
     [ ! -f "$dir/data/meta.properties" ] || return 0
-    "${java[@]}" -XX:TieredStopAtLevel=1 kafka.tools.StorageTool format -c "$dir/server.properties" -t "$id" "$@" >"$dir/format.log" 2>&1 ||
+    "${java[@]}" $lean kafka.tools.StorageTool format -c "$dir/server.properties" -t "$id" "$@" >"$dir/format.log" 2>&1 ||
         { cat "$dir/format.log" >&2; return 1; }
 }
+
+# Arguments for a java that starts soon and takes little, where throughput is not what is tested.
+lean="-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 # Starts the server that $1/server.properties describes; the rest are arguments for java.
 spawn() {
