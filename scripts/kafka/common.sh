@@ -13,7 +13,7 @@ die() {
 pid_in() {
     local pid
     pid=$(cat "$1/pid" 2>/dev/null) && [ -n "$pid" ] || return 1
-    tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | awk -v prefix="$1/" 'index($0, prefix) == 1 { found = 1 } END { exit !found }' &&
+    tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" | awk -v prefix="$1/" 'index($0, prefix) == 1 { found = 1 } END { exit !found }' &&
         echo "$pid"
 }
 
