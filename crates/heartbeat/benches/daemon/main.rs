@@ -1,6 +1,6 @@
 //! The bars of `heartbeat run`, measured on this machine with the release binary: latency, idle cost, soak.
 //!
-//! `scripts/bench --daemon` runs it; docs/bars.md has the figures. Arguments choose the parts: `latency`, `idle`, `soak`;
+//! `scripts/bench --daemon` runs it; docs/bars.md has the figures. Arguments choose the parts: `latency`, `idle`, `topics`, `soak`;
 //! none is all. Kafka is the embedded broker, or a real one with `HEARTBEAT_TEST_KAFKA=host:port`. A bench prints; it never
 //! fails because a machine is slow.
 
@@ -11,6 +11,7 @@
     reason = "a bench stops at the first surprise and prints"
 )]
 
+mod bare;
 mod idle;
 mod latency;
 mod load;
@@ -18,11 +19,15 @@ mod soak;
 #[path = "../../tests/it/support/mod.rs"]
 #[allow(dead_code, reason = "shared with the tests, which use more of it")]
 mod support;
+mod topics;
 
 use std::time::Duration;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
+    if topics::be_a_broker().await {
+        return;
+    }
     let wanted: Vec<String> =
         std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let wants = |part: &str| wanted.is_empty() || wanted.iter().any(|one| one == part);
@@ -33,6 +38,12 @@ async fn main() {
         idle::hundred_sensors(seconds("HEARTBEAT_BENCH_IDLE", 60)).await;
         idle::start_over_ten_thousand_rows().await;
         idle::passes_that_write_nothing().await;
+    }
+    if wants("topics") {
+        topics::on_a_cluster(10_000).await;
+        for (topics, partitions) in [(100, 10), (1_000, 10), (10_000, 10), (33_334, 3)] {
+            topics::on_the_stand_in(topics, partitions).await;
+        }
     }
     if wants("latency") {
         latency::thousand_sensors(seconds("HEARTBEAT_BENCH_LATENCY", 90)).await;

@@ -15,7 +15,7 @@ use heartbeat::cli::Cli;
 use heartbeat::fail_point;
 use heartbeat::jobs_api::{Fault, FaultKind, FaultTarget, StandIn, StandInConfig};
 use heartbeat::metrics::{METRICS, MetricDoc};
-use heartbeat_core::acon::{Effect, KEYS, KeyDoc, PRODUCT_KEYS};
+use heartbeat_core::acon::{Effect, KEYS, KeyDoc, PRODUCT_KEYS, option_docs};
 use serde_json::Value;
 
 use crate::support::project::{CONTROL, HEADER, Project, SENSOR};
@@ -66,12 +66,14 @@ fn acon_page_lists_every_key() {
     let text = format!(
         "{NOTE}# Keys of an ACON\n\nAn ACON configures one source. It is a JSON file (`.json`) or a YAML file (any other name), with the \
          keys of the original.\nAn unknown key is a warning, a wrong value an error; `heartbeat validate` tells all of them at \
-         once.\n\n{}\n## One product in `kafka_configs`\n\n{}\n## Secrets\n\nA secret is a reference: `env:NAME` (environment \
+         once.\n\n{}\n## One product in `kafka_configs`\n\n{}\n## Options of Kafka\n\nUnder `options`, `kafka_options`, or `kafka_options` of a product; the later ones win. Names \
+         are Spark's, or those of Kafka's consumer\nwith or without the prefix `kafka.`, in any case.\n\n{}\n## Secrets\n\nA secret is a reference: `env:NAME` (environment \
          variable), `file:PATH` (content of a file, without the line end),\n`literal:TEXT` (the text itself). Without a prefix \
          `token` is the token itself. `scope:SCOPE/KEY` (a Databricks secret scope)\nis not served yet. Secrets are never printed, \
          logged or stored.\n",
         table(&KEYS),
-        table(&PRODUCT_KEYS)
+        table(&PRODUCT_KEYS),
+        table(&option_docs())
     );
     generated("docs/reference/acon.md", &text);
 }

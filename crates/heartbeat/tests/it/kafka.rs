@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use heartbeat::broker::{Broker, BrokerHandle};
 use heartbeat::sources::kafka::{Clusters, Isolation, KafkaProduct, KafkaSource, ReadOptions, Security};
-use heartbeat_core::position::{KafkaPosition, Manifest, Position};
+use heartbeat_core::position::{KafkaPosition, LossCause, Manifest, Position};
 use heartbeat_core::source::{Answer, Ask, Asset, Finding, Since, Source, SourceError};
 
 use crate::support::kafka::{Client, Plain};
@@ -142,6 +142,11 @@ fn news(finding: &Finding) -> Vec<(i32, i64, i64)> {
         }
         Some(Manifest::Topics(_) | Manifest::Files(_)) => panic!("news of a topic"),
     }
+}
+
+/// Partition, from, to and cause of what was lost.
+fn lost(finding: &Finding) -> Vec<(i32, i64, Option<i64>, LossCause)> {
+    finding.losses.iter().map(|loss| (loss.partition.unwrap_or(-1), loss.from, loss.to, loss.cause)).collect()
 }
 
 const ONE: &[Plain] = &[(Some("k"), Some("v"), 1_000)];

@@ -50,7 +50,9 @@ mod tests {
             let now = begin + Duration::from_secs(second);
             let due = freshness.due(COUNT, max_age, now, |topic| Some(described[topic]));
             assert!(due.len() <= COUNT * 3 / 2 / 30 + 1, "{} at once", due.len());
-            due.into_iter().for_each(|topic| described[topic] = now);
+            for topic in due {
+                described[topic] = now;
+            }
             assert!(described.iter().all(|at| now - *at <= max_age), "at {second} s");
         }
     }

@@ -22,7 +22,7 @@ fn reads(topics: Topics) -> Arc<Reads> {
     Arc::new(Reads::new(ReadOptions { topics, starting: Starting::Latest, ..ReadOptions::default() }))
 }
 
-fn layout(asks: Vec<Ask>, topics: Topics) -> Layout {
+fn layout(asks: Vec<Ask>, topics: &Topics) -> Layout {
     let names = ["orders.eu", "orders.us", "returns"].map(str::to_owned);
     let own = (0..asks.len()).map(|index| (index, reads(topics.clone()))).collect::<Vec<_>>();
     Layout::new(&asks.into(), &own, &names, 1)
@@ -40,14 +40,14 @@ fn topics_of_first(layout: &Layout) -> Vec<&str> {
 #[test]
 fn rows_on_one_topic_share_it() {
     let layout =
-        layout(vec![ask("a", Since::Beginning), ask("b", Since::Now), ask("a", Since::Now)], Topics::OfRow);
+        layout(vec![ask("a", Since::Beginning), ask("b", Since::Now), ask("a", Since::Now)], &Topics::OfRow);
     assert_eq!(layout.topics.len(), 2);
     assert_eq!(layout.parts_of, [vec![0, 2], vec![1]]);
 }
 
 #[test]
 fn options_say_which_topics_a_row_is_about() {
-    let of = |topic, topics| layout(vec![ask(topic, Since::Beginning)], topics);
+    let of = |topic, topics: Topics| layout(vec![ask(topic, Since::Beginning)], &topics);
     assert_eq!(topics_of_first(&of("b, a", Topics::OfRow)), ["a", "b"]);
     assert_eq!(topics_of_first(&of("any", Topics::Listed(["x".to_owned()].into()))), ["x"]);
     assert_eq!(topics_of_first(&of("any", Topics::Matching("^orders".into()))), ["orders.eu", "orders.us"]);
@@ -61,7 +61,7 @@ fn options_say_which_topics_a_row_is_about() {
 fn topics_that_appear_later_are_read_from_their_beginning() {
     let cursor = TopicsPosition { topics: [("orders.eu".to_owned(), at("orders.eu"))].into() };
     let since = Since::Position(Position::Topics(cursor));
-    let layout = layout(vec![ask("any", since)], Topics::Matching("^orders".into()));
+    let layout = layout(vec![ask("any", since)], &Topics::Matching("^orders".into()));
     let part = |index: usize| (layout.since(&layout.parts[index]), &layout.parts[index].read.starting);
     assert_eq!(part(0), (&Since::Position(Position::Kafka(at("orders.eu"))), &Starting::Earliest));
     assert_eq!(part(1), (&Since::Beginning, &Starting::Earliest));
@@ -70,7 +70,7 @@ fn topics_that_appear_later_are_read_from_their_beginning() {
 #[test]
 fn a_row_that_was_about_one_topic_keeps_its_place_in_it() {
     let since = Since::Position(Position::Kafka(at("a")));
-    let layout = layout(vec![ask("a,b", since.clone())], Topics::OfRow);
+    let layout = layout(vec![ask("a,b", since.clone())], &Topics::OfRow);
     assert_eq!(layout.since(&layout.parts[0]), &since);
     assert_eq!(layout.since(&layout.parts[1]), &Since::Beginning);
 }
