@@ -132,16 +132,16 @@ impl fmt::Display for Loss {
         }
         match to {
             Some(to) => write!(f, ": offsets {from}..{to} ")?,
-            None if *from > 0 => write!(f, ": what came after offset {from} ")?,
-            None => f.write_str(": what was not yet looked at ")?,
+            None if *from > 0 => write!(f, ": offsets from {from} on ")?,
+            None => f.write_str(": offsets that were not yet looked at ")?,
         }
         f.write_str(match cause {
-            LossCause::Expired => "expired before it was looked at (retention or DeleteRecords)",
+            LossCause::Expired => "expired before they were looked at (retention or DeleteRecords)",
             LossCause::Rewound => {
-                "was cut off, and the log is written anew from there (unclean leader election)"
+                "were cut off, and the log is written anew from there (unclean leader election)"
             }
-            LossCause::MadeAgain => "is gone: the topic was deleted and made again",
-            LossCause::Gone => "is gone: it was deleted",
+            LossCause::MadeAgain => "are gone: the topic was deleted and made again",
+            LossCause::Gone => "are gone: it was deleted",
         })
     }
 }
@@ -197,10 +197,11 @@ mod tests {
     fn losses_read_as_sentences() {
         let mut loss =
             Loss { topic: "t".into(), partition: Some(2), from: 5, to: Some(9), cause: LossCause::Expired };
-        let text = "topic `t` partition 2: offsets 5..9 expired before it was looked at (retention or DeleteRecords)";
+        let text = "topic `t` partition 2: offsets 5..9 expired before they were looked at (retention or DeleteRecords)";
         assert_eq!(loss.to_string(), text);
         loss = Loss { partition: None, from: 0, to: None, cause: LossCause::MadeAgain, ..loss };
-        let text = "topic `t`: what was not yet looked at is gone: the topic was deleted and made again";
+        let text =
+            "topic `t`: offsets that were not yet looked at are gone: the topic was deleted and made again";
         assert_eq!(loss.to_string(), text);
     }
 }

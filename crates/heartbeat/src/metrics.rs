@@ -41,6 +41,7 @@ pub struct Metrics {
     sensors_watched: Gauges,
     sensors_failing: Gauges,
     news: Counters,
+    losses: Counters,
     detection_to_start: Histograms,
     arrival_to_start: Histograms,
     starts: Counters,
@@ -72,6 +73,8 @@ pub struct Check {
     pub failing: usize,
     /// Rows with news.
     pub news: usize,
+    /// Stretches of offsets that were gone before they were looked at.
+    pub losses: usize,
 }
 
 impl Metrics {
@@ -94,6 +97,7 @@ impl Metrics {
             sensors_watched: Series::new(page, &names::SENSORS_WATCHED),
             sensors_failing: Series::new(page, &names::SENSORS_FAILING),
             news: Series::new(page, &names::NEWS),
+            losses: Series::new(page, &names::LOSSES),
             detection_to_start: Series::histograms(page, &names::DETECTION_TO_START),
             arrival_to_start: Series::histograms(page, &names::ARRIVAL_TO_START),
             starts: Series::new(page, &names::STARTS),
@@ -137,7 +141,7 @@ impl Metrics {
             self.checks.remove(&[source.kind(), source.name(), result.as_str()]);
         }
         let values = source.values();
-        for counters in [&self.missed_ticks, &self.news] {
+        for counters in [&self.missed_ticks, &self.news, &self.losses] {
             counters.remove(&values);
         }
         for gauges in [&self.sensors_watched, &self.sensors_failing] {
@@ -161,6 +165,7 @@ impl Metrics {
         self.sensors_watched.with(&values).set(gauge_value(check.watched));
         self.sensors_failing.with(&values).set(gauge_value(check.failing));
         self.news.with(&values).inc_by(check.news as u64);
+        self.losses.with(&values).inc_by(check.losses as u64);
         if check.result != CheckResult::Failed {
             self.last_good().insert(source.clone(), now);
         }

@@ -11,9 +11,13 @@ use kafka_protocol::messages::list_offsets_response::{
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
+use kafka_protocol::messages::offset_for_leader_epoch_response::{
+    EpochEndOffset, OffsetForLeaderTopicResult,
+};
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsResponse, BrokerId, FetchRequest, FetchResponse, ListOffsetsRequest,
-    ListOffsetsResponse, MetadataRequest, MetadataResponse, TopicName,
+    ListOffsetsResponse, MetadataRequest, MetadataResponse, OffsetForLeaderEpochRequest,
+    OffsetForLeaderEpochResponse, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
@@ -24,7 +28,7 @@ use super::state::State;
 pub(super) const BROKER: BrokerId = BrokerId(1);
 
 /// Requests that are answered, with their versions.
-pub(super) const SERVED: [(ApiKey, i16, i16); 13] = [
+pub(super) const SERVED: [(ApiKey, i16, i16); 14] = [
     (ApiKey::Produce, 3, 9),
     (ApiKey::Fetch, 4, 16),
     (ApiKey::ListOffsets, 1, 10),
@@ -38,6 +42,7 @@ pub(super) const SERVED: [(ApiKey, i16, i16); 13] = [
     (ApiKey::AddPartitionsToTxn, 0, 3),
     (ApiKey::EndTxn, 0, 3),
     (ApiKey::CreatePartitions, 0, 3),
+    (ApiKey::OffsetForLeaderEpoch, 2, 4),
 ];
 
 pub(super) fn api_versions(served: &[(ApiKey, i16, i16)], is_known_version: bool) -> ApiVersionsResponse {
@@ -85,11 +90,11 @@ fn describe(state: &State, name: StrBytes, id: Uuid) -> MetadataResponseTopic {
             .with_topic_id(id)
             .with_error_code(unknown.code());
     };
-    let partitions = (0..).zip(&topic.logs).map(|(index, _)| {
+    let partitions = (0..).zip(&topic.logs).map(|(index, log)| {
         MetadataResponsePartition::default()
             .with_partition_index(index)
             .with_leader_id(BROKER)
-            .with_leader_epoch(0)
+            .with_leader_epoch(log.epoch())
             .with_replica_nodes(vec![BROKER])
             .with_isr_nodes(vec![BROKER])
     });
@@ -106,10 +111,13 @@ pub(super) fn list_offsets(state: &State, request: &ListOffsetsRequest) -> ListO
                 .with_partition_index(asked.partition_index)
                 .with_timestamp(-1)
                 .with_offset(-1);
-            let log = match state.log(topic.name.as_str(), asked.partition_index) {
+            let log = state.log(topic.name.as_str(), asked.partition_index);
+            let log = log.and_then(|log| log.check_epoch(asked.current_leader_epoch).map(|()| log));
+            let log = match log {
                 Ok(log) => log,
                 Err(error) => return answer.with_error_code(error.code()),
             };
+            let answer = answer.with_leader_epoch(log.epoch());
             match asked.timestamp {
                 -1 if request.isolation_level == 1 => answer.with_offset(log.last_stable()),
                 -1 => answer.with_offset(log.end()),
@@ -125,6 +133,29 @@ pub(super) fn list_offsets(state: &State, request: &ListOffsetsRequest) -> ListO
             .with_partitions(partitions.collect())
     });
     ListOffsetsResponse::default().with_topics(topics.collect())
+}
+
+pub(super) fn epoch_ends(
+    state: &State,
+    request: &OffsetForLeaderEpochRequest,
+) -> OffsetForLeaderEpochResponse {
+    let topics = request.topics.iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|asked| {
+            let answer = EpochEndOffset::default().with_partition(asked.partition);
+            let log = state.log(topic.topic.as_str(), asked.partition);
+            match log.and_then(|log| log.check_epoch(asked.current_leader_epoch).map(|()| log)) {
+                Err(error) => answer.with_error_code(error.code()),
+                Ok(log) => {
+                    let end = log.end_of_epoch(asked.leader_epoch);
+                    answer.with_leader_epoch(asked.leader_epoch).with_end_offset(end)
+                }
+            }
+        });
+        OffsetForLeaderTopicResult::default()
+            .with_topic(topic.topic.clone())
+            .with_partitions(partitions.collect())
+    });
+    OffsetForLeaderEpochResponse::default().with_topics(topics.collect())
 }
 
 /// Answers at once, whatever wait is asked for.
@@ -151,6 +182,7 @@ pub(super) fn fetch(state: &State, request: &FetchRequest, version: i16) -> Fetc
                 Some(name) => state.log(name, asked.partition),
                 None => Err(ResponseError::UnknownTopicId),
             };
+            let log = log.and_then(|log| log.check_epoch(asked.current_leader_epoch).map(|()| log));
             let max_bytes = usize::try_from(asked.partition_max_bytes).unwrap_or_default().min(room);
             let read =
                 log.and_then(|log| Ok((log, log.read(asked.fetch_offset, committed, max_bytes, is_first)?)));

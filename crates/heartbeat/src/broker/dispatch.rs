@@ -6,8 +6,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{
     AddPartitionsToTxnRequest, ApiKey, ApiVersionsResponse, CreatePartitionsRequest, CreateTopicsRequest,
     DeleteRecordsRequest, DeleteTopicsRequest, EndTxnRequest, FetchRequest, FindCoordinatorRequest,
-    InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, ProduceRequest, RequestHeader,
-    ResponseHeader,
+    InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest,
+    RequestHeader, ResponseHeader,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request};
 
@@ -48,6 +48,9 @@ pub(super) fn dispatch(
     match key {
         ApiKey::Metadata => call.answer(|r: MetadataRequest| answer::metadata(state, &r, address)),
         ApiKey::ListOffsets => call.answer(|r: ListOffsetsRequest| answer::list_offsets(state, &r)),
+        ApiKey::OffsetForLeaderEpoch => {
+            call.answer(|r: OffsetForLeaderEpochRequest| answer::epoch_ends(state, &r))
+        }
         ApiKey::Fetch => call.answer(|r: FetchRequest| answer::fetch(state, &r, version)),
         ApiKey::Produce => call.answer(|r: ProduceRequest| write::produce(state, r)),
         ApiKey::CreateTopics => call.answer(|r: CreateTopicsRequest| write::create_topics(state, r)),

@@ -19,6 +19,8 @@ pub(super) struct Log {
     end: i64,
     open: BTreeMap<i64, i64>,
     aborted: Vec<Aborted>,
+    /// First offset of each leader epoch but the first, which is 0 (KIP-320).
+    epochs: Vec<i64>,
 }
 
 #[derive(Debug)]
@@ -56,6 +58,41 @@ impl Log {
     /// The first offset of the oldest open transaction, or the end.
     pub(super) fn last_stable(&self) -> i64 {
         self.open.values().copied().min().unwrap_or(self.end)
+    }
+
+    /// Leader epoch of the partition.
+    pub(super) fn epoch(&self) -> i32 {
+        self.epochs.len() as i32
+    }
+
+    /// Where the records of this leader epoch, and of those before it, end; -1 for one that is yet to come.
+    pub(super) fn end_of_epoch(&self, epoch: i32) -> i64 {
+        match usize::try_from(epoch) {
+            Ok(epoch) if epoch < self.epochs.len() => self.epochs[epoch],
+            Ok(epoch) if epoch == self.epochs.len() => self.end,
+            _ => -1,
+        }
+    }
+
+    /// Elects a leader. One that lags has the log only up to `reach`, which goes on from there.
+    pub(super) fn elect(&mut self, reach: i64) {
+        self.batches.retain(|batch| batch.last < reach);
+        self.open.retain(|_, first| *first < reach);
+        self.end = self.end.min(reach);
+        for start in &mut self.epochs {
+            *start = (*start).min(self.end);
+        }
+        self.epochs.push(self.end);
+    }
+
+    /// Holds the epoch that a client takes for the present one (-1: none) against the present one.
+    pub(super) fn check_epoch(&self, claimed: i32) -> Result<(), ResponseError> {
+        match claimed.cmp(&self.epoch()) {
+            _ if claimed == -1 => Ok(()),
+            std::cmp::Ordering::Less => Err(ResponseError::FencedLeaderEpoch),
+            std::cmp::Ordering::Equal => Ok(()),
+            std::cmp::Ordering::Greater => Err(ResponseError::UnknownLeaderEpoch),
+        }
     }
 
     /// Appends the batches of a produce request and returns the offset of the first record.

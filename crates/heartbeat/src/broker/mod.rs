@@ -12,6 +12,7 @@ mod log;
 mod state;
 mod write;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -67,6 +68,7 @@ struct Shared {
     state: Mutex<State>,
     served: Vec<(ApiKey, i16, i16)>,
     hanging: AtomicBool,
+    requests: Mutex<BTreeMap<String, u64>>,
     generation: watch::Sender<u64>,
 }
 
@@ -104,6 +106,7 @@ impl Broker {
             state: Mutex::new(State::new()),
             served,
             hanging: AtomicBool::new(false),
+            requests: Mutex::default(),
             generation: watch::Sender::new(0),
         });
         let accepting = tokio::spawn(accept(listener, address, Arc::clone(&shared)));
@@ -167,6 +170,23 @@ impl BrokerHandle {
         })
     }
 
+    /// Elects a leader for a partition that has the log only up to `reach`: what came after it is lost, as in an unclean
+    /// election.
+    ///
+    /// # Errors
+    /// There is no such partition.
+    pub fn elect(&self, topic: &str, partition: i32, reach: i64) -> Result<(), BrokerError> {
+        self.change(topic, |state| {
+            state.log_mut(topic, partition)?.elect(reach);
+            Ok(())
+        })
+    }
+
+    /// Requests answered so far, by the name of their API.
+    pub fn requests(&self) -> BTreeMap<String, u64> {
+        self.shared.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// From now on requests are taken and not answered, or answered again.
     pub fn hang(&self, hanging: bool) {
         self.shared.hanging.store(hanging, Ordering::SeqCst);
@@ -208,6 +228,13 @@ impl Drop for BrokerHandle {
 }
 
 impl Shared {
+    fn count(&self, frame: &[u8]) {
+        let key = frame.first_chunk().map(|bytes| i16::from_be_bytes(*bytes));
+        let name =
+            key.and_then(|key| ApiKey::try_from(key).ok()).map_or_else(String::new, |key| format!("{key:?}"));
+        *self.requests.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default() += 1;
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         // Requests change the state in steps that leave it valid, so a panic elsewhere spoils nothing.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -255,6 +282,7 @@ async fn serve(mut stream: TcpStream, address: SocketAddr, shared: &Shared) -> i
         if shared.hanging.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
         }
+        shared.count(&frame);
         let answer = dispatch::dispatch(&mut shared.lock(), &shared.served, address, Bytes::from(frame));
         let answer = answer.map_err(|refused| io::Error::new(io::ErrorKind::InvalidData, refused.0))?;
         stream.write_all(&answer).await?;

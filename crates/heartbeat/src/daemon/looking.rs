@@ -114,8 +114,8 @@ fn hang() -> String {
 }
 
 fn judge(looked: &Result<Look, String>, took: Duration, delay: Duration, missed: u64) -> Check {
-    let (result, watched, failing, news) = match looked {
-        Err(_) => (CheckResult::Failed, 0, 0, 0),
+    let (result, watched, failing, news, losses) = match looked {
+        Err(_) => (CheckResult::Failed, 0, 0, 0, 0),
         Ok(look) => {
             let (rows, failed) = (look.report.looked_at.len(), look.report.errors());
             let result = match (rows, look.failing) {
@@ -123,8 +123,8 @@ fn judge(looked: &Result<Look, String>, took: Duration, delay: Duration, missed:
                 (rows, _) if rows == failed => CheckResult::Failed,
                 _ => CheckResult::Partly,
             };
-            (result, look.report.watched, look.failing, look.report.news())
+            (result, look.report.watched, look.failing, look.report.news(), look.report.losses)
         }
     };
-    Check { result, took, delay, missed, watched, failing, news }
+    Check { result, took, delay, missed, watched, failing, news, losses }
 }

@@ -76,6 +76,11 @@ pub(super) const SENSORS_FAILING: MetricDoc =
     gauge("heartbeat_sensors_failing", OF_SOURCE, "Rows that the last check could not look at");
 pub(super) const NEWS: MetricDoc =
     counter("heartbeat_news_total", OF_SOURCE, "Rows that were found to have news");
+pub(super) const LOSSES: MetricDoc = counter(
+    "heartbeat_data_losses_total",
+    OF_SOURCE,
+    "Stretches of offsets that were gone before they were looked at; the journal tells which",
+);
 pub(super) const DETECTION_TO_START: MetricDoc = seconds(
     "heartbeat_detection_to_start_seconds",
     "From the detection of the newest news to the answer of the Jobs API with a run",
@@ -133,7 +138,7 @@ pub(super) const JOBS_API_CALLS: MetricDoc = counter(
 );
 
 /// Every metric that is served.
-pub const METRICS: [MetricDoc; 22] = [
+pub const METRICS: [MetricDoc; 23] = [
     BUILD,
     PROCESS_START,
     CHECKS,
@@ -144,6 +149,7 @@ pub const METRICS: [MetricDoc; 22] = [
     SENSORS_WATCHED,
     SENSORS_FAILING,
     NEWS,
+    LOSSES,
     DETECTION_TO_START,
     ARRIVAL_TO_START,
     STARTS,

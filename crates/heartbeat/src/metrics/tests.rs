@@ -17,6 +17,7 @@ fn check(result: CheckResult) -> Check {
         watched: 10,
         failing: 4,
         news: 2,
+        losses: 1,
     }
 }
 
@@ -93,6 +94,7 @@ fn values_are_those_that_were_told() {
         ("heartbeat_checks_total{source=\"kafka\",acon=\"kafka\",result=\"partly\"}", 1.0),
         ("heartbeat_checks_total{source=\"kafka\",acon=\"kafka\",result=\"failed\"}", 0.0),
         ("heartbeat_missed_ticks_total{source=\"kafka\",acon=\"kafka\"}", 3.0),
+        ("heartbeat_data_losses_total{source=\"kafka\",acon=\"kafka\"}", 1.0),
         ("heartbeat_sensors_failing{source=\"kafka\",acon=\"kafka\"}", 4.0),
         ("heartbeat_last_good_check_age_seconds{source=\"kafka\",acon=\"kafka\"}", 90.0),
         ("heartbeat_arrival_to_start_seconds_sum{source=\"kafka\",acon=\"kafka\"}", 2.0),

@@ -1,6 +1,7 @@
 //! `heartbeat run` as users have it: the real binary over topics, folders and a workspace.
 
 mod beside;
+mod cluster;
 mod health;
 mod kills;
 mod ledger;

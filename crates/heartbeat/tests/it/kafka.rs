@@ -6,6 +6,7 @@
 
 mod changes;
 mod failures;
+mod options;
 mod scale;
 mod transactions;
 

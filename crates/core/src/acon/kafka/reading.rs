@@ -305,3 +305,7 @@ fn partition_of(value: &Value) -> Option<i32> {
 pub fn topics_of(text: &str) -> BTreeSet<String> {
     text.split(',').map(str::trim).filter(|topic| !topic.is_empty()).map(str::to_owned).collect()
 }
+
+#[cfg(test)]
+#[path = "reading_tests.rs"]
+mod tests;

@@ -70,8 +70,8 @@ pub(super) struct Known<'a> {
     pub(super) since: &'a Since,
     /// What the row reads.
     pub(super) read: &'a ReadOptions,
-    /// By partition, what leaders told about the cursor's epochs; `None`: they were not asked yet.
-    pub(super) truths: Option<&'a BTreeMap<i32, EpochEnd>>,
+    /// By partition and epoch of a cursor, what leaders told; `None`: they were not asked yet.
+    pub(super) truths: Option<&'a BTreeMap<(i32, i32), EpochEnd>>,
     /// True when `now` was asked for again because the first answer was doubted.
     pub(super) confirmed: bool,
 }
@@ -212,7 +212,7 @@ fn step(known: &Known<'_>, cursor: &KafkaPosition, partition: i32, end: i64) -> 
                 "partition {partition} was answered by a leader that has been deposed"
             ));
         }
-        Some((then, now)) if now > then => match known.truths.map(|truths| truths.get(&partition)) {
+        Some((then, now)) if now > then => match known.truths.map(|truths| truths.get(&(partition, *then))) {
             None => return Step::Verify(*then),
             Some(Some(EpochEnd::At(offset))) if *offset < reached => {
                 return Step::CutOff { at: Some(*offset) };
@@ -292,7 +292,8 @@ pub(super) fn read_finding(
         None => {}
     }
     let news = (!ranges.is_empty()).then_some(Manifest::Offsets(ranges));
-    let keep = keep || !losses.is_empty();
+    // What was read through for nothing is not to be read through again.
+    let keep = keep || !losses.is_empty() || news.is_none();
     Ok(Finding { position: Position::Kafka(position), news, keep, losses, remarks })
 }
 

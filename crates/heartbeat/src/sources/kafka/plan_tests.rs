@@ -123,7 +123,7 @@ fn after_an_election_the_log_is_verified(
     let now = with_epochs(&[(0, 8, 2)]);
     let since = Since::Position(Position::Kafka(with_epochs(&[(0, 5, 1)])));
     assert_eq!(plan(&now, &since), Plan::Verify(vec![(0, 1)]));
-    let (read, truths) = (ReadOptions::default(), [(0, truth)].into());
+    let (read, truths) = (ReadOptions::default(), [((0, 1), truth)].into());
     let known = Known { now: &now, since: &since, read: &read, truths: Some(&truths), confirmed: false };
     let Plan::Read { from, losses, .. } = plan_row(&known) else { panic!("not read") };
     assert!(matches!(expected, Plan::Read { from: wanted, .. } if wanted == from));

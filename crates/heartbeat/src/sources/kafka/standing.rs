@@ -49,7 +49,7 @@ pub(super) struct Standings<'a> {
 }
 
 /// What leaders told about epochs, by topic.
-pub(super) type Truths = HashMap<usize, Result<BTreeMap<i32, EpochEnd>, (i32, PartitionError)>>;
+pub(super) type Truths = HashMap<usize, Result<BTreeMap<(i32, i32), EpochEnd>, (i32, PartitionError)>>;
 
 /// What leaders told before, by topic id, partition and epoch, with the epoch that led then: as long as it leads, it holds.
 pub(super) type Remembered = HashMap<(Uuid, i32, i32), (i32, EpochEnd)>;
@@ -158,7 +158,9 @@ impl Standings<'_> {
             for part in &self.layout.parts_of[topic] {
                 match self.plan(&self.layout.parts[*part], stand, None) {
                     Plan::Doubt(_) => drop(doubted.insert(topic)),
-                    Plan::Read { .. } | Plan::Verify(_) if stand.described_at < self.started => {
+                    Plan::Read { .. } | Plan::Verify(_) | Plan::Settle { .. }
+                        if stand.described_at < self.started =>
+                    {
                         moved.insert(topic);
                     }
                     _ => {}
@@ -220,7 +222,7 @@ impl Standings<'_> {
                         (Some((leads, end)), Ok(own))
                             if stand.position.epochs.get(&partition) == Some(leads) =>
                         {
-                            own.insert(partition, *end);
+                            own.insert((partition, epoch), *end);
                         }
                         _ => open.push((topic, partition, epoch)),
                     }
@@ -247,9 +249,7 @@ impl Standings<'_> {
                         remembered.insert((stand.topic_id, partition, epoch), (*leads, end));
                     }
                     if let Ok(own) = own {
-                        // Rows may stand in different epochs: the earliest end says most.
-                        let known = own.entry(partition).or_insert(end);
-                        *known = earlier(*known, end);
+                        own.insert((partition, epoch), end);
                     }
                 }
                 (Err(error), _) => *own = Err((partition, error)),
@@ -262,7 +262,12 @@ impl Standings<'_> {
         truths
     }
 
-    pub(super) fn plan(&self, part: &Part, stand: &Stand, truths: Option<&BTreeMap<i32, EpochEnd>>) -> Plan {
+    pub(super) fn plan(
+        &self,
+        part: &Part,
+        stand: &Stand,
+        truths: Option<&BTreeMap<(i32, i32), EpochEnd>>,
+    ) -> Plan {
         let own = restricted(&stand.position, &part.read);
         plan_row(&self.known(part, stand, own.as_ref(), truths))
     }
@@ -272,7 +277,7 @@ impl Standings<'_> {
         part: &'k Part,
         stand: &'k Stand,
         own: Option<&'k KafkaPosition>,
-        truths: Option<&'k BTreeMap<i32, EpochEnd>>,
+        truths: Option<&'k BTreeMap<(i32, i32), EpochEnd>>,
     ) -> Known<'k> {
         Known {
             now: own.unwrap_or(&stand.position),
@@ -281,13 +286,6 @@ impl Standings<'_> {
             truths,
             confirmed: stand.confirmed,
         }
-    }
-}
-
-fn earlier(one: EpochEnd, other: EpochEnd) -> EpochEnd {
-    match (one, other) {
-        (EpochEnd::At(one), EpochEnd::At(other)) => EpochEnd::At(one.min(other)),
-        _ => EpochEnd::Unknown,
     }
 }
 

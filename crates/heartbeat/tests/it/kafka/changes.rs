@@ -211,3 +211,56 @@ async fn what_compaction_took_away_is_no_news() {
     assert!(first.news.is_none(), "{first:?}");
     world.client.delete_topics(&[topic]).await;
 }
+
+#[tokio::test]
+async fn log_that_was_cut_off_is_a_loss_and_read_from_there() {
+    let world = World::new(Embedded).await.unwrap();
+    let broker = world.embedded.as_ref().unwrap();
+    broker.create_topic("t", 1).unwrap();
+    let value = || ["v".into()];
+    for _ in 0..5 {
+        broker.append("t", 0, &value()).unwrap();
+    }
+    let source = world.source();
+    let first = look_at(&source, "t", Since::Beginning).await.unwrap();
+    assert_eq!(ends(&first), [(0, 5)]);
+
+    // A leader that has it all: nothing is lost, and nothing is new.
+    broker.elect("t", 0, 5).unwrap();
+    let calm = look_at(&source, "t", after(&first)).await.unwrap();
+    assert_eq!((news(&calm), &calm.position), (vec![], &first.position));
+
+    // One that lags, and whose log has grown to where the old one ended: the offsets alone tell nothing.
+    broker.elect("t", 0, 3).unwrap();
+    for _ in 0..2 {
+        broker.append("t", 0, &value()).unwrap();
+    }
+    let rewound = look_at(&source, "t", after(&first)).await.unwrap();
+    assert_eq!((news(&rewound), ends(&rewound)), (vec![(0, 3, 5)], vec![(0, 5)]));
+    assert_eq!(lost(&rewound), [(0, 3, Some(5), LossCause::Rewound)]);
+    let idle = look_at(&source, "t", after(&rewound)).await.unwrap();
+    assert_eq!((news(&idle), lost(&idle)), (vec![], vec![]));
+
+    // One that lags, and nothing came since.
+    broker.elect("t", 0, 4).unwrap();
+    let shorter = look_at(&source, "t", after(&rewound)).await.unwrap();
+    assert_eq!((news(&shorter), ends(&shorter)), (vec![], vec![(0, 4)]));
+    assert_eq!(lost(&shorter), [(0, 4, Some(5), LossCause::Rewound)]);
+}
+
+#[tokio::test]
+async fn after_an_election_logs_are_verified_once() {
+    let world = World::new(Embedded).await.unwrap();
+    let broker = world.embedded.as_ref().unwrap();
+    broker.create_topic("t", 1).unwrap();
+    broker.append("t", 0, &["v".into()]).unwrap();
+    let source = world.source();
+    let first = look_at(&source, "t", Since::Beginning).await.unwrap();
+    broker.elect("t", 0, 1).unwrap();
+    let asks: std::sync::Arc<[Ask]> = vec![ask("p", "t", after(&first))].into();
+    for _ in 0..5 {
+        let answers = source.look(&asks, Instant::now() + Duration::from_mins(1)).await;
+        assert!(matches!(answers[..], [Ok(Answer::Same)]), "{answers:?}");
+    }
+    assert_eq!(broker.requests().get("OffsetForLeaderEpoch"), Some(&1));
+}

@@ -106,3 +106,33 @@ fn thread_cpu() -> Duration {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     Duration::from_nanos(stat.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or_default())
 }
+
+#[tokio::test]
+async fn an_idle_look_is_one_request_whatever_the_number_of_rows() {
+    let world = World::new(Embedded).await.unwrap();
+    let broker = world.embedded.as_ref().unwrap();
+    for topic in 0..300 {
+        broker.create_topic(&format!("t{topic}"), 3).unwrap();
+        broker.append(&format!("t{topic}"), 0, &["v".into()]).unwrap();
+    }
+    let source = world.source();
+    let asks: Vec<Ask> = (0..900).map(|row| ask("p", &format!("t{}", row % 300), Since::Beginning)).collect();
+    let first = look(&source, &asks).await;
+    let asks: std::sync::Arc<[Ask]> = asks
+        .iter()
+        .zip(&first)
+        .map(|(ask, found)| Ask { since: after(found.as_ref().unwrap()), ..ask.clone() })
+        .collect();
+    let patience = Duration::from_mins(1);
+    source.look(&asks, Instant::now() + patience).await;
+    let before = broker.requests();
+    for _ in 0..10 {
+        let answers = source.look(&asks, Instant::now() + patience).await;
+        assert!(answers.iter().all(|answer| matches!(answer, Ok(Answer::Same))));
+    }
+    let after = broker.requests();
+    assert_eq!(after["ListOffsets"] - before["ListOffsets"], 10);
+    // A few descriptions at each look, in one request.
+    assert!(after["Metadata"] - before["Metadata"] <= 10, "{before:?} {after:?}");
+    assert_eq!(after.get("Fetch"), before.get("Fetch"));
+}

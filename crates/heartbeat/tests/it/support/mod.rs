@@ -1,5 +1,6 @@
 //! What several tests need.
 
+pub(crate) mod cluster;
 pub(crate) mod daemon;
 pub(crate) mod kafka;
 pub(crate) mod masked;
