@@ -77,7 +77,9 @@ pub fn credentials(domain: &Domain, token_of_acon: Option<&SecretRef>) -> Result
 
 /// The environment, for libraries that are configured by it.
 pub(crate) fn environment() -> BTreeMap<String, String> {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 /// The variables that credentials are chosen by.

@@ -13,6 +13,7 @@ use super::watcher::Look;
 use crate::engine::{Clock as _, EngineError, SystemClock};
 use crate::error_chain::chain;
 use crate::metrics::{Check, CheckResult, SourceLabel, TableLabel};
+use crate::secrets::Secrets;
 use crate::server::{Plan, TickKind};
 use crate::sources::{self, AnySource};
 
@@ -24,6 +25,8 @@ pub(super) struct Looking {
     pub(super) context: Context,
     pub(super) watcher: Arc<DeltaWatcher>,
     pub(super) config: LaneConfig,
+    /// Of the lane's ACON.
+    pub(super) secrets: Arc<Secrets>,
     /// Wakes the decision.
     pub(super) stir: Arc<Notify>,
     /// The control and the sensor table.
@@ -35,7 +38,7 @@ pub(super) struct Looking {
 impl Looking {
     /// Runs until it is asked to stop.
     pub(super) async fn run(self) {
-        let source = sources::build(&self.config.source);
+        let source = sources::build(&self.config.source, &self.secrets);
         let label = SourceLabel::new(self.config.lane.kind, self.config.name.clone());
         self.context.metrics.source_added(&label, Instant::now());
         let mut complaint = Complaint::default();

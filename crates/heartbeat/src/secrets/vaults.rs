@@ -53,8 +53,7 @@ impl Secrets {
             key: key.clone(),
             cause,
         })?;
-        let text =
-            std::str::from_utf8(bytes.expose()).map_err(|_| SecretError::NoText(reference.clone()))?;
+        let text = std::str::from_utf8(bytes.expose()).map_err(|_| SecretError::NoText(reference.clone()))?;
         let secret = Secret::new(text);
         self.kept().insert(reference.clone(), (secret.clone(), Instant::now()));
         Ok(secret)

@@ -3,6 +3,7 @@
 pub mod kafka;
 pub mod trigger_file;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use heartbeat_core::acon::SourceConfig;
@@ -10,6 +11,7 @@ use heartbeat_core::source::{Ask, Finding, Source, SourceError};
 
 use self::kafka::KafkaSource;
 use self::trigger_file::TriggerFileSource;
+use crate::secrets::Secrets;
 
 /// A source of any kind, as an ACON configures it.
 #[derive(Debug)]
@@ -20,11 +22,21 @@ pub enum AnySource {
     TriggerFile(TriggerFileSource),
 }
 
-/// The source of an ACON. Nothing is connected to yet.
-pub fn build(config: &SourceConfig) -> AnySource {
+/// The source of an ACON. Nothing is connected to and no secret read yet; `secrets` are the ACON's.
+pub fn build(config: &SourceConfig, secrets: &Arc<Secrets>) -> AnySource {
     match config {
-        SourceConfig::Kafka(products) => AnySource::Kafka(KafkaSource::new(products.clone())),
+        SourceConfig::Kafka(products) => AnySource::Kafka(KafkaSource::new(products.clone(), secrets)),
         SourceConfig::TriggerFile { base } => AnySource::TriggerFile(TriggerFileSource::new(base)),
+    }
+}
+
+impl AnySource {
+    /// Certificates that should be renewed soon, of those that were seen so far.
+    pub fn ending_certificates(&self) -> Vec<String> {
+        match self {
+            Self::Kafka(source) => source.ending_certificates(),
+            Self::TriggerFile(_) => Vec::new(),
+        }
     }
 }
 

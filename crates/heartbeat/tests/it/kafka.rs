@@ -76,7 +76,7 @@ fn source(products: &[(&str, &str)]) -> KafkaSource {
             (format!("{name}+committed"), of(bootstrap, Isolation::ReadCommitted)),
         ]
     });
-    KafkaSource::new(products.collect())
+    KafkaSource::new(products.collect(), &std::sync::Arc::default())
 }
 
 fn random_topic() -> String {

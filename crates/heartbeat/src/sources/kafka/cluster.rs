@@ -12,11 +12,12 @@ use kafka_protocol::messages::ListOffsetsRequest;
 use kafka_protocol::protocol::Request;
 use uuid::Uuid;
 
+use super::Isolation;
 use super::connection::{Connection, Supported};
 use super::error::{ClientError, Code, PartitionError};
 use super::metadata::{self, METADATA, View};
 use super::offsets::{LIST_OFFSETS, Question, build_list_offsets, judge_list_offsets};
-use super::{Isolation, Security};
+use super::security::Access;
 
 const ATTEMPTS: u32 = 3;
 
@@ -30,7 +31,7 @@ type Requests = HashMap<(Isolation, u32), Vec<(usize, i32)>>;
 #[derive(Debug)]
 pub(super) struct Cluster {
     bootstrap: Vec<String>,
-    security: Security,
+    security: Arc<Access>,
     connections: HashMap<String, Connection>,
     view: View,
 }
@@ -39,7 +40,7 @@ pub(super) struct Cluster {
 #[derive(Debug)]
 pub(super) struct Line {
     address: String,
-    security: Security,
+    security: Arc<Access>,
     connection: Option<Connection>,
 }
 
@@ -52,7 +53,7 @@ pub(super) struct Leader {
 }
 
 impl Cluster {
-    pub(super) fn new(bootstrap: Vec<String>, security: Security) -> Self {
+    pub(super) fn new(bootstrap: Vec<String>, security: Arc<Access>) -> Self {
         Self { bootstrap, security, connections: HashMap::new(), view: View::default() }
     }
 
@@ -134,7 +135,7 @@ impl Cluster {
     pub(super) fn lend(&mut self, address: &str) -> Line {
         Line {
             address: address.to_owned(),
-            security: self.security.clone(),
+            security: Arc::clone(&self.security),
             connection: self.connections.remove(address),
         }
     }
@@ -230,7 +231,7 @@ impl Line {
         deadline: Instant,
         build: impl FnOnce(i16) -> R,
     ) -> Result<(R::Response, i16), ClientError> {
-        let mut connection = match self.connection.take() {
+        let mut connection = match self.connection.take().filter(|open| !open.is_outdated()) {
             Some(connection) => connection,
             None => Connection::open(&self.address, &self.security, deadline).await?,
         };

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use heartbeat_core::source::SourceError;
 use kafka_protocol::ResponseError;
 
+use super::security::SecurityError;
+use crate::error_chain::chain;
+
 /// A request that has no usable answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -18,6 +21,15 @@ pub enum ClientError {
         /// Cause.
         #[source]
         source: io::Error,
+    },
+    /// The connection could not be made safe, or the login failed.
+    #[error("broker {address}")]
+    Security {
+        /// Host and port.
+        address: String,
+        /// Cause.
+        #[source]
+        cause: SecurityError,
     },
     /// The deadline, or this request's share of it, passed first.
     #[error("{address} did not answer in time")]
@@ -55,6 +67,12 @@ impl ClientError {
         match self.as_ref() {
             Self::Io { .. } => {
                 SourceError::Unreachable { what: what.to_owned(), cause: Box::new(Arc::clone(self)) }
+            }
+            Self::Security { cause, .. } if cause.is_passing() => {
+                SourceError::Unreachable { what: what.to_owned(), cause: Box::new(Arc::clone(self)) }
+            }
+            Self::Security { .. } => {
+                SourceError::Misconfigured { problem: format!("{what}: {}", chain(self.as_ref())) }
             }
             Self::Timeout { address } => SourceError::Timeout {
                 what: if address.is_empty() { what.into() } else { format!("{what} ({address})") },

@@ -24,8 +24,10 @@ mod offsets;
 mod plan;
 mod reader;
 mod scan;
+mod security;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
@@ -34,9 +36,12 @@ use tokio::sync::Mutex;
 use tokio::time::timeout_at;
 
 pub use self::error::ClientError;
+pub use self::security::CertificateEnd;
 
 use self::cluster::{Cluster, remaining};
 use self::look::{Row, look};
+use self::security::Access;
+use crate::secrets::Secrets;
 
 /// How old the description of an idle topic may be: partitions that were added to it, and an idle topic that was
 /// made again with exactly as many records, are noticed after this time. What moves is checked at once.
@@ -49,25 +54,50 @@ pub use heartbeat_core::acon::{Isolation, KafkaProduct, ReadOptions, Security};
 pub struct KafkaSource {
     products: BTreeMap<String, (usize, Isolation)>,
     clusters: Vec<(String, Mutex<Cluster>)>,
+    accesses: Vec<Arc<Access>>,
     metadata_max_age: Duration,
 }
 
 impl KafkaSource {
-    /// Connects to nothing yet. Products with the same addresses and security share their connections.
-    pub fn new(products: BTreeMap<String, KafkaProduct>) -> Self {
+    /// Connects to nothing and reads no secret yet. Products with the same addresses and security share their
+    /// connections.
+    pub fn new(products: BTreeMap<String, KafkaProduct>, secrets: &Arc<Secrets>) -> Self {
+        Self::with_recheck(products, secrets, security::RECHECK)
+    }
+
+    /// Same; stores and secrets are looked at again after `recheck` instead of a minute.
+    pub fn with_recheck(
+        products: BTreeMap<String, KafkaProduct>,
+        secrets: &Arc<Secrets>,
+        recheck: Duration,
+    ) -> Self {
         let mut known: HashMap<(Vec<String>, Security), usize> = HashMap::new();
         let mut clusters = Vec::new();
+        let mut accesses = Vec::new();
         let mut by_name = BTreeMap::new();
         for (name, product) in products {
             let key = (product.bootstrap.clone(), product.security.clone());
             let index = *known.entry(key).or_insert_with(|| {
-                let cluster = Cluster::new(product.bootstrap, product.security);
+                let access = Access::new(product.security, Arc::clone(secrets)).with_recheck(recheck);
+                let access = Arc::new(access);
+                let cluster = Cluster::new(product.bootstrap, Arc::clone(&access));
                 clusters.push((cluster.name(), Mutex::new(cluster)));
+                accesses.push(access);
                 clusters.len() - 1
             });
             by_name.insert(name, (index, product.read.isolation));
         }
-        Self { products: by_name, clusters, metadata_max_age: METADATA_MAX_AGE }
+        Self { products: by_name, clusters, accesses, metadata_max_age: METADATA_MAX_AGE }
+    }
+
+    /// When the certificates end that were used or shown so far: ours, the trusted ones, the brokers'.
+    pub fn certificate_ends(&self) -> Vec<CertificateEnd> {
+        self.accesses.iter().flat_map(|access| access.certificate_ends()).collect()
+    }
+
+    /// Certificates that should be renewed, as sentences.
+    pub fn ending_certificates(&self) -> Vec<String> {
+        self.accesses.iter().flat_map(|access| access.ending()).collect()
     }
 
     /// Same, with another limit than [`METADATA_MAX_AGE`]; zero asks for metadata at every look.
@@ -165,7 +195,7 @@ mod tests {
     fn product(bootstrap: &str) -> KafkaProduct {
         KafkaProduct {
             bootstrap: vec![bootstrap.to_owned()],
-            security: Security::Plaintext,
+            security: Security::default(),
             read: ReadOptions::default(),
         }
     }
@@ -173,14 +203,17 @@ mod tests {
     #[test]
     fn products_of_one_cluster_share_it() {
         let products = [("a", product("x:1")), ("b", product("y:1")), ("c", product("x:1"))];
-        let source = KafkaSource::new(products.map(|(name, product)| (name.to_owned(), product)).into());
+        let source = KafkaSource::new(
+            products.map(|(name, product)| (name.to_owned(), product)).into(),
+            &Arc::default(),
+        );
         assert_eq!(source.clusters.len(), 2);
         assert_eq!(source.products["a"], source.products["c"]);
     }
 
     #[tokio::test]
     async fn unknown_product_is_named_with_the_known_ones() {
-        let source = KafkaSource::new([("a".to_owned(), product("x:1"))].into());
+        let source = KafkaSource::new([("a".to_owned(), product("x:1"))].into(), &Arc::default());
         let asset = Asset::Topic { product: "b".into(), topic: "t".into() };
         let answers = source.look(&[Ask { asset, since: Since::Now }], Instant::now()).await;
         let message = answers[0].as_ref().unwrap_err().to_string();

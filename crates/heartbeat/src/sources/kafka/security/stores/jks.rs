@@ -41,9 +41,11 @@ pub(super) fn read(bytes: &[u8], password: Option<&str>) -> Result<Vec<Entry>, S
 
 /// The key behind its password, as PKCS#8.
 pub(super) fn unhide(hidden: &[u8], password: &str) -> Result<Vec<u8>, StoreProblem> {
-    let body = protected(hidden).ok_or(StoreProblem::Damaged("a key is hidden in a way that Java's JKS does not know"))?;
+    let body = protected(hidden)
+        .ok_or(StoreProblem::Damaged("a key is hidden in a way that Java's JKS does not know"))?;
     let (salt, rest) = body.split_first_chunk::<SHA1>().ok_or(StoreProblem::Damaged("a key is too short"))?;
-    let (covered, check) = rest.split_last_chunk::<SHA1>().ok_or(StoreProblem::Damaged("a key is too short"))?;
+    let (covered, check) =
+        rest.split_last_chunk::<SHA1>().ok_or(StoreProblem::Damaged("a key is too short"))?;
     let password = utf16(password);
     let mut block = salt.to_vec();
     let mut plain = Vec::with_capacity(covered.len());
@@ -71,7 +73,8 @@ fn entries(content: &mut Bytes<'_>) -> Option<Vec<Entry>> {
         entries.push(match kind {
             1 => {
                 let hidden = content.counted()?.to_vec();
-                let chain = (0..content.u32()?).map(|_| content.certificate(version)).collect::<Option<_>>()?;
+                let chain =
+                    (0..content.u32()?).map(|_| content.certificate(version)).collect::<Option<_>>()?;
                 Entry::Key { hidden, chain }
             }
             2 => Entry::Trusted(content.certificate(version)?),

@@ -129,7 +129,11 @@ fn kind(bytes: &[u8]) -> Result<Kind, StoreProblem> {
     }
 }
 
-fn jks_keys(bytes: &[u8], password: Option<&str>, key_password: Option<&str>) -> Result<Vec<KeyEntry>, StoreProblem> {
+fn jks_keys(
+    bytes: &[u8],
+    password: Option<&str>,
+    key_password: Option<&str>,
+) -> Result<Vec<KeyEntry>, StoreProblem> {
     let mut keys = Vec::new();
     for entry in jks::read(bytes, password)? {
         let jks::Entry::Key { hidden, chain } = entry else { continue };
@@ -192,7 +196,13 @@ mod tests {
         assert_eq!(told(b"hello"), "is neither JKS, PKCS#12 nor PEM");
         assert!(told(&[0xce, 0xce, 0xce, 0xce, 0]).starts_with("is a JCEKS store"));
         assert_eq!(told(&[0x30, 3, 2, 1, 3]), "is damaged");
-        assert_eq!(told(b"-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----"), "holds no certificate");
-        assert!(matches!(keys(b"-----BEGIN X-----\nAA==\n-----END X-----", None, None), Err(StoreProblem::NoKey)));
+        assert_eq!(
+            told(b"-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----"),
+            "holds no certificate"
+        );
+        assert!(matches!(
+            keys(b"-----BEGIN X-----\nAA==\n-----END X-----", None, None),
+            Err(StoreProblem::NoKey)
+        ));
     }
 }

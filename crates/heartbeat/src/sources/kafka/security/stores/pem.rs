@@ -2,7 +2,9 @@
 //! secret scopes often lose them.
 
 use pkcs8::EncryptedPrivateKeyInfoRef;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
+use rustls::pki_types::{
+    CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
+};
 
 use super::StoreProblem;
 use crate::base64;
@@ -20,7 +22,10 @@ pub(super) fn certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>,
 }
 
 /// The first private key, if there is one.
-pub(super) fn key(bytes: &[u8], password: Option<&str>) -> Result<Option<PrivateKeyDer<'static>>, StoreProblem> {
+pub(super) fn key(
+    bytes: &[u8],
+    password: Option<&str>,
+) -> Result<Option<PrivateKeyDer<'static>>, StoreProblem> {
     for (label, der) in blocks(bytes)? {
         return Ok(Some(match label.as_str() {
             "PRIVATE KEY" => PrivatePkcs8KeyDer::from(der).into(),
@@ -46,7 +51,8 @@ fn blocks(bytes: &[u8]) -> Result<Vec<(String, Vec<u8>)>, StoreProblem> {
     let mut rest = std::str::from_utf8(bytes).map_err(|_| StoreProblem::Damaged("it is no text"))?;
     let mut blocks = Vec::new();
     while let Some((_, begun)) = rest.split_once("-----BEGIN ") {
-        let (label, body) = begun.split_once("-----").ok_or(StoreProblem::Damaged("a PEM block breaks off"))?;
+        let (label, body) =
+            begun.split_once("-----").ok_or(StoreProblem::Damaged("a PEM block breaks off"))?;
         let end = format!("-----END {label}-----");
         let (body, after) = body.split_once(&end).ok_or(StoreProblem::Damaged("a PEM block breaks off"))?;
         if body.contains("Proc-Type:") {
