@@ -21,6 +21,7 @@ pub use self::labels::{
     TableRole,
 };
 use crate::jobs::{Answered, Observer};
+use crate::sources::kafka::CertificateRole;
 
 pub use self::names::{METRICS, MetricDoc, MetricKind};
 use self::series::{Ages, Counters, Gauges, Histograms, Series};
@@ -43,6 +44,7 @@ pub struct Metrics {
     news: Counters,
     detection_to_start: Histograms,
     arrival_to_start: Histograms,
+    certificate_expiry: Gauges,
     starts: Counters,
     runs: Gauges,
     completions: Counters,
@@ -96,6 +98,7 @@ impl Metrics {
             news: Series::new(page, &names::NEWS),
             detection_to_start: Series::histograms(page, &names::DETECTION_TO_START),
             arrival_to_start: Series::histograms(page, &names::ARRIVAL_TO_START),
+            certificate_expiry: Series::new(page, &names::CERTIFICATE_EXPIRY),
             starts: Series::new(page, &names::STARTS),
             runs: Series::new(page, &names::RUNS),
             completions: Series::new(page, &names::COMPLETIONS),
@@ -149,6 +152,25 @@ impl Metrics {
             histograms.remove(&values);
         }
         self.last_good_age.remove(&values);
+        for role in CertificateRole::ALL {
+            self.certificate_expiry.remove(&[source.kind(), source.name(), role.as_str()]);
+        }
+    }
+
+    /// When certificates of a source end.
+    pub fn certificates(
+        &self,
+        source: &SourceLabel,
+        ends: impl Iterator<Item = (CertificateRole, Timestamp)>,
+    ) {
+        let mut first: BTreeMap<CertificateRole, Timestamp> = BTreeMap::new();
+        for (role, end) in ends {
+            first.entry(role).and_modify(|first| *first = end.min(*first)).or_insert(end);
+        }
+        for (role, end) in first {
+            let series = self.certificate_expiry.with(&[source.kind(), source.name(), role.as_str()]);
+            series.set(end.as_second());
+        }
     }
 
     /// A check ended at `now`.

@@ -56,6 +56,8 @@ impl Looking {
             self.context.board.table(&self.control, looked.is_ok());
             let check = judge(&looked, began.elapsed(), delay, tick.missed);
             self.context.metrics.checked(&label, &check, Instant::now());
+            let ends = source.certificate_ends();
+            self.context.metrics.certificates(&label, ends.iter().map(|end| (end.role, end.not_after)));
             match looked {
                 Ok(look) => {
                     complaint.over(&self.config.name);

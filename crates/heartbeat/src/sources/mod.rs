@@ -9,7 +9,7 @@ use std::time::Instant;
 use heartbeat_core::acon::SourceConfig;
 use heartbeat_core::source::{Ask, Finding, Source, SourceError};
 
-use self::kafka::KafkaSource;
+use self::kafka::{CertificateEnd, KafkaSource};
 use self::trigger_file::TriggerFileSource;
 use crate::secrets::Secrets;
 
@@ -31,6 +31,14 @@ pub fn build(config: &SourceConfig, secrets: &Arc<Secrets>) -> AnySource {
 }
 
 impl AnySource {
+    /// When the certificates end that were used or shown so far.
+    pub fn certificate_ends(&self) -> Vec<CertificateEnd> {
+        match self {
+            Self::Kafka(source) => source.certificate_ends(),
+            Self::TriggerFile(_) => Vec::new(),
+        }
+    }
+
     /// Certificates that should be renewed soon, of those that were seen so far.
     pub fn ending_certificates(&self) -> Vec<String> {
         match self {

@@ -7,6 +7,7 @@
 mod changes;
 mod failures;
 mod scale;
+mod security;
 mod transactions;
 
 use std::time::{Duration, Instant};

@@ -118,11 +118,6 @@ impl Connection {
             || self.access.is_outdated(self.loaded.generation)
     }
 
-    /// Who we are to the broker, for messages; `None`: nobody knows.
-    pub(super) fn who(&self) -> Option<String> {
-        self.loaded.who()
-    }
-
     /// The host, without its port.
     pub(super) fn host(&self) -> &str {
         host_of(&self.address)

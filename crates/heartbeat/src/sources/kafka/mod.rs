@@ -36,7 +36,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout_at;
 
 pub use self::error::ClientError;
-pub use self::security::CertificateEnd;
+pub use self::security::{CertificateEnd, CertificateRole, LocationError, SecurityError, StoreProblem};
 
 use self::cluster::{Cluster, remaining};
 use self::look::{Row, look};
@@ -117,6 +117,16 @@ impl KafkaSource {
         })
     }
 
+    /// A right is somebody's.
+    fn with_name(&self, index: usize, error: SourceError) -> SourceError {
+        match (error, self.accesses[index].who()) {
+            (SourceError::NotAllowed { what }, Some(who)) => {
+                SourceError::NotAllowed { what: format!("{what} for {who}") }
+            }
+            (error, _) => error,
+        }
+    }
+
     async fn look_at_cluster(
         &self,
         index: usize,
@@ -136,6 +146,8 @@ impl KafkaSource {
                 // Ends before the deadline does, so that what was found out by then is told.
                 let end = deadline.checked_sub(remaining(deadline) / 20).unwrap_or(deadline);
                 let found = look(&mut cluster, &asked, isolation, self.metadata_max_age, end).await;
+                let found =
+                    found.into_iter().map(|found| found.map_err(|error| self.with_name(index, error)));
                 answers.extend(own.iter().map(|(row, _, _)| *row).zip(found));
             }
         };

@@ -29,9 +29,35 @@ pub(super) struct Shown {
     pub(super) is_v3: bool,
 }
 
+/// Whose certificate it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CertificateRole {
+    /// What we show.
+    Client,
+    /// What we trust.
+    Trusted,
+    /// What a broker has shown.
+    Broker,
+}
+
+impl CertificateRole {
+    /// All, in no order of weight.
+    pub const ALL: [Self; 3] = [Self::Client, Self::Trusted, Self::Broker];
+
+    /// For metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Trusted => "trusted",
+            Self::Broker => "broker",
+        }
+    }
+}
+
 /// A certificate in use, and what for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct InUse {
+    pub(super) role: CertificateRole,
     /// `client certificate of keystore `/x``.
     pub(super) what: String,
     pub(super) shown: Shown,
@@ -83,7 +109,7 @@ pub(super) fn ending(certificates: &[InUse], now: Timestamp) -> Vec<String> {
     certificates
         .iter()
         .filter(|used| used.shown.not_after.duration_since(now) < notice)
-        .map(|InUse { what, shown }| {
+        .map(|InUse { what, shown, .. }| {
             let verb = if shown.not_after < now { "ended" } else { "ends" };
             format!("{what} `{}` {verb} at {}", shown.subject, shown.not_after)
         })
@@ -109,6 +135,7 @@ mod tests {
     fn certificates_are_spoken_of_a_month_before_they_end() {
         let now = Timestamp::from_second(1_800_000_000).unwrap();
         let used = |what: &str, days: i64| InUse {
+            role: CertificateRole::Client,
             what: what.to_owned(),
             shown: Shown {
                 subject: "CN=x".into(),

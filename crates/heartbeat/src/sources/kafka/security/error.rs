@@ -2,17 +2,18 @@
 
 use std::error::Error;
 
-use super::stores::{LocationError, StoreProblem};
+use super::{LocationError, StoreProblem};
 use crate::secrets::SecretError;
 
 /// Why a connection could not be made safe, or the login failed.
 #[derive(Debug, thiserror::Error)]
-pub(in super::super) enum SecurityError {
+pub enum SecurityError {
     /// A secret cannot be had.
     #[error("{what}")]
     Secret {
         /// What it is for.
         what: String,
+        /// Cause.
         #[source]
         cause: SecretError,
     },
@@ -21,16 +22,18 @@ pub(in super::super) enum SecurityError {
     Location {
         /// ``truststore `/x` ``.
         store: String,
+        /// Cause.
         #[source]
         cause: LocationError,
     },
     /// A store cannot be used.
-    #[error("{store}{}", told(password.as_ref()))]
+    #[error("{store}{}", from(password.as_ref()))]
     Store {
         /// ``truststore `/x` ``.
         store: String,
         /// Where its password was from.
         password: Option<String>,
+        /// Cause.
         #[source]
         cause: StoreProblem,
     },
@@ -45,6 +48,7 @@ pub(in super::super) enum SecurityError {
     Unreachable {
         /// Named with its address.
         what: String,
+        /// Cause.
         #[source]
         cause: Box<dyn Error + Send + Sync>,
     },
@@ -75,6 +79,6 @@ impl SecurityError {
     }
 }
 
-fn told(password: Option<&String>) -> String {
+fn from(password: Option<&String>) -> String {
     password.map(|place| format!(" (password from {place})")).unwrap_or_default()
 }

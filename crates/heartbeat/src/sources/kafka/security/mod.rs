@@ -23,12 +23,13 @@ use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::Mutex;
 
-pub(super) use self::error::SecurityError;
+pub use self::certificate::CertificateRole;
+pub use self::error::SecurityError;
 pub(super) use self::sasl::{Credentials, login};
+pub use self::stores::{LocationError, StoreProblem};
 pub(super) use self::tls::Setup;
 
 use self::certificate::InUse;
-use self::stores::StoreProblem;
 use self::tls::{Own, Trusted};
 use crate::error_chain::chain;
 use crate::secrets::Secrets;
@@ -38,6 +39,9 @@ pub(super) const RECHECK: Duration = Duration::from_mins(1);
 
 /// What was read so short a time ago is not read again for the next broker.
 const FRESH: Duration = Duration::from_secs(1);
+
+/// Looking at them again may take this long.
+const RECHECK_LIMIT: Duration = Duration::from_secs(30);
 
 /// How often certificates that end soon are told of.
 const TELL_AGAIN: Duration = Duration::from_hours(24);
@@ -56,6 +60,7 @@ pub(super) struct Access {
     told_of_ends: SyncMutex<Option<Instant>>,
     /// For those who ask without waiting.
     certificates: SyncMutex<Vec<InUse>>,
+    who: SyncMutex<Option<String>>,
 }
 
 /// Material of one generation, ready for use.
@@ -70,6 +75,8 @@ pub(super) struct Loaded {
 /// When a certificate ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateEnd {
+    /// Whose it is.
+    pub role: CertificateRole,
     /// Which certificate, with its store or broker.
     pub what: String,
     /// Whom it is for.
@@ -80,7 +87,7 @@ pub struct CertificateEnd {
 
 impl Loaded {
     /// Who we are to the broker, for messages.
-    pub(super) fn who(&self) -> Option<String> {
+    fn who(&self) -> Option<String> {
         self.sasl.as_ref().map(Credentials::who).or_else(|| self.tls.as_ref()?.who())
     }
 }
@@ -98,6 +105,7 @@ impl Access {
             complaint: SyncMutex::default(),
             told_of_ends: SyncMutex::default(),
             certificates: SyncMutex::default(),
+            who: SyncMutex::default(),
         }
     }
 
@@ -105,10 +113,6 @@ impl Access {
     pub(super) fn with_recheck(mut self, recheck: Duration) -> Self {
         self.recheck = recheck;
         self
-    }
-
-    pub(super) fn security(&self) -> &Security {
-        &self.security
     }
 
     /// What a connection is opened with now. What cannot be read any more is told, and what worked before is used.
@@ -141,6 +145,7 @@ impl Access {
         }
         self.generation.store(new.generation, Ordering::Release);
         *lock(&self.certificates) = new.tls.as_ref().map(Setup::in_use).unwrap_or_default();
+        *lock(&self.who) = new.who();
         self.tell_of_ends();
         *loaded = Some((Arc::clone(&new), Instant::now()));
         Ok(new)
@@ -154,11 +159,18 @@ impl Access {
             let access = Arc::clone(self);
             tokio::spawn(async move {
                 // There is something loaded, so there is no error: what cannot be read was told.
-                let _ = access.load().await;
+                if tokio::time::timeout(RECHECK_LIMIT, access.load()).await.is_err() {
+                    access.complain(format!("not read within {} s", RECHECK_LIMIT.as_secs()));
+                }
                 access.is_checking.store(false, Ordering::Release);
             });
         }
         self.generation.load(Ordering::Acquire) != generation
+    }
+
+    /// Who we are to the brokers, for messages; `None`: nobody that they know.
+    pub(super) fn who(&self) -> Option<String> {
+        lock(&self.who).clone()
     }
 
     /// The login failed: what was read of secret scopes may be old.
@@ -169,6 +181,7 @@ impl Access {
     /// When the certificates end that were seen so far.
     pub(super) fn certificate_ends(&self) -> Vec<CertificateEnd> {
         let of = |used: &InUse| CertificateEnd {
+            role: used.role,
             what: used.what.clone(),
             subject: used.shown.subject.clone(),
             not_after: used.shown.not_after,

@@ -22,7 +22,7 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme,
 };
 
-use super::certificate::{InUse, Shown};
+use super::certificate::{CertificateRole, InUse, Shown};
 use super::error::SecurityError;
 use super::stores::KeyEntry;
 
@@ -48,7 +48,7 @@ pub(in super::super) struct Setup {
     config: Arc<ClientConfig>,
     verifier: Arc<Verifier>,
     /// Our certificate, for messages.
-    own: Option<InUse>,
+    own: Option<Shown>,
     /// Our certificates and the trusted ones.
     in_use: Vec<InUse>,
 }
@@ -66,7 +66,12 @@ impl Setup {
         let mut in_use = Vec::new();
         if trusted.name.starts_with("truststore") {
             let what = format!("trusted certificate of {}", trusted.name);
-            in_use.extend(shown(&trusted.certificates).map(|shown| InUse { what: what.clone(), shown }));
+            let role = CertificateRole::Trusted;
+            in_use.extend(shown(&trusted.certificates).map(|shown| InUse {
+                role,
+                what: what.clone(),
+                shown,
+            }));
         }
         let verifier = Arc::new(Verifier::new(trusted, verify_host, &provider)?);
         let versions: &[_] = match versions {
@@ -85,20 +90,21 @@ impl Setup {
             Some(own) => {
                 let what = format!("client certificate of {}", own.name);
                 let chains = own.keys.iter().flat_map(|key| shown(&key.chain));
-                let chains: Vec<_> = chains.map(|shown| InUse { what: what.clone(), shown }).collect();
+                let role = CertificateRole::Client;
+                let chains: Vec<_> = chains.map(|shown| InUse { role, what: what.clone(), shown }).collect();
                 shown_own = own.keys.first().and_then(|key| Shown::of(key.chain.first()?));
                 in_use.extend(chains);
                 builder.with_client_cert_resolver(Arc::new(OwnKeys::new(own, &provider, now)?))
             }
         };
-        let own = shown_own.map(|shown| InUse { what: "our certificate".to_owned(), shown });
-        Ok(Self { config: Arc::new(config), verifier, own, in_use })
+        Ok(Self { config: Arc::new(config), verifier, own: shown_own, in_use })
     }
 
     /// All certificates that matter, with those that brokers have shown.
     pub(super) fn in_use(&self) -> Vec<InUse> {
         let brokers = self.verifier.seen();
         let brokers = brokers.iter().map(|(host, shown)| InUse {
+            role: CertificateRole::Broker,
             what: format!("certificate of broker {host}"),
             shown: shown.clone(),
         });
@@ -107,7 +113,10 @@ impl Setup {
 
     /// What a failure of TLS means.
     pub(in super::super) fn explain(&self, error: &rustls::Error) -> String {
-        let own = self.own.as_ref().map_or("none".to_owned(), |own| own.shown.to_string());
+        let own = self.own.as_ref().map_or("none".to_owned(), |own| {
+            let out_of_time = own.out_of_time(Timestamp::now());
+            format!("{own}{}", out_of_time.map(|problem| format!(", which {problem}")).unwrap_or_default())
+        });
         match error {
             rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(refused))) => {
                 refused.to_string()
@@ -130,7 +139,7 @@ impl Setup {
 
     /// Whom our certificate is for, for messages.
     pub(super) fn who(&self) -> Option<String> {
-        self.own.as_ref().map(|own| format!("`{}`", own.shown.subject))
+        self.own.as_ref().map(|own| format!("`{}`", own.subject))
     }
 
     /// A connection broke off where a broker that is not content breaks it off without a word.

@@ -24,7 +24,7 @@ const ACTION: &str = "kafka-cluster:Connect";
 const SECONDS: u32 = 900;
 
 /// Finds credentials as AWS's SDKs do, and signs with them.
-pub(in super::super) struct Aws {
+pub(in crate::sources::kafka) struct Aws {
     login: AwsLogin,
     context: Context,
     /// Those that end are kept until shortly before.

@@ -24,7 +24,7 @@ const UNKNOWN_LIFE: Duration = Duration::from_mins(5);
 const LARGEST: usize = 1 << 20;
 
 /// Gets tokens of one client.
-pub(in super::super) struct Tokens {
+pub(in crate::sources::kafka) struct Tokens {
     pub(super) source: Source,
     pub(super) extensions: BTreeMap<String, String>,
     kept: Mutex<Option<Kept>>,

@@ -13,17 +13,23 @@ const LARGEST: u64 = 10 << 20;
 
 /// Why a store's bytes cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub(in super::super) enum LocationError {
+pub enum LocationError {
+    /// Nothing is there.
     #[error("does not exist")]
     Missing,
+    /// The file system refuses.
     #[error("cannot be read")]
     File(#[source] io::Error),
+    /// A directory is there.
     #[error("is a directory")]
     Directory,
+    /// Something else is there.
     #[error("has {0} bytes: no store is so large")]
     TooLarge(u64),
+    /// Neither path nor URL.
     #[error("is no location of a store")]
     NoLocation,
+    /// The object store refuses or does not answer.
     #[error("cannot be read")]
     ObjectStore(#[source] object_store::Error),
 }

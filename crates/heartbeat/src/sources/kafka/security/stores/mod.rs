@@ -8,7 +8,8 @@ use p12_keystore::Pkcs12Archive;
 use p12_keystore::error::Error as Pkcs12Error;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
-pub(super) use self::location::{LocationError, read};
+pub use self::location::LocationError;
+pub(super) use self::location::read;
 
 /// A key with its certificates, its own first.
 #[derive(Debug)]
@@ -19,31 +20,44 @@ pub(super) struct KeyEntry {
 
 /// Why a store cannot be used. Never holds anything of it.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum StoreProblem {
+pub enum StoreProblem {
+    /// The store's password is another one.
     #[error("wrong password")]
     WrongPassword,
+    /// The key's password is another one.
     #[error("wrong password of the key")]
     WrongKeyPassword,
+    /// There is no password for the key.
     #[error("its key is encrypted and needs a password")]
     NoKeyPassword,
+    /// There is no password for the store.
     #[error("it needs a password")]
     NoPassword,
+    /// Bytes of another kind.
     #[error("is neither JKS, PKCS#12 nor PEM")]
     NoStore,
+    /// A kind of Java's that is not read.
     #[error("is a JCEKS store; `keytool -importkeystore -deststoretype PKCS12` makes one that can be read")]
     Jceks,
+    /// No bytes.
     #[error("is empty")]
     Empty,
+    /// Nothing to trust.
     #[error("holds no certificate")]
     NoCertificate,
+    /// Nothing to show.
     #[error("holds no private key")]
     NoKey,
+    /// A key that nobody signed.
     #[error("holds no certificate for its private key")]
     NoCertificateOfKey,
+    /// Bytes that break the rules of their kind.
     #[error("is damaged: {0}")]
     Damaged(&'static str),
+    /// Made in a way that is not carried.
     #[error("cannot be read: {0}")]
     Unknown(&'static str),
+    /// PKCS#12 that breaks its rules.
     #[error("is damaged")]
     Pkcs12(#[source] Pkcs12Error),
 }
