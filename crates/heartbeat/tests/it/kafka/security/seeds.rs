@@ -68,6 +68,7 @@ async fn the_seeds_acon_looks_at_a_broker_that_wants_a_certificate() {
     assert!(done.out.contains("1 rows looked at: 1 with news, 0 with errors"), "{done:?}");
 
     // A JKS whose key has a password of its own, as only an option can say.
+    let project = fed(&bed);
     product["kafka_ssl_keystore_location"] = json!(bed.store("soon-client.jks"));
     product["kafka_options"] = json!({"ssl.key.password": "scope:DB_SECRET_SCOPE/KEY_PWD"});
     write_acon(&project, &stand_in, &product);
