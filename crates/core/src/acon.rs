@@ -19,8 +19,8 @@ mod kafka;
 mod keys;
 
 pub use kafka::{
-    Isolation, KafkaProduct, NoRecord, ReadOptions, Security, Starting, StartingOffset, Topics, option_docs,
-    topics_of,
+    AwsLogin, Identity, Isolation, KafkaProduct, Login, Mechanism, NoRecord, OAuthLogin, ReadOptions, Sasl,
+    Security, Starting, StartingOffset, Tls, TlsVersions, Topics, Trust, option_docs, topics_of,
 };
 pub use keys::{Effect, KEYS, KeyDoc, PRODUCT_KEYS, nearest_key};
 

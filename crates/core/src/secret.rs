@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-/// A secret in the clear. It has no `Display` and no `Serialize`, and its `Debug` hides it.
-#[derive(Clone, PartialEq, Eq)]
+/// A secret in the clear. It has no `Display` and no `Serialize`, and its `Debug` hides it. Its order and hash are
+/// for maps of settings that hold it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Secret(String);
 
 impl Secret {
@@ -25,7 +26,7 @@ impl fmt::Debug for Secret {
 }
 
 /// Where a secret is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SecretRef {
     /// Environment variable (`env:NAME`).
     Env(String),
@@ -66,13 +67,26 @@ impl SecretRef {
     }
 }
 
+/// Where the secret is kept, for messages; never the secret.
+impl fmt::Display for SecretRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(name) => write!(f, "environment variable `{name}`"),
+            Self::File(path) => write!(f, "file `{path}`"),
+            Self::Scope { scope, key } => write!(f, "scope `{scope}` key `{key}`"),
+            Self::Literal(_) => f.write_str("the configuration"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn debug_shows_nothing() {
-        assert_eq!(format!("{:?}", SecretRef::parse("dapi123").unwrap()), "Literal(***)");
+        let literal = SecretRef::parse("dapi123").unwrap();
+        assert_eq!(format!("{literal:?} {literal}"), "Literal(***) the configuration");
     }
 
     #[test]

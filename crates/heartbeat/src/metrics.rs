@@ -21,6 +21,7 @@ pub use self::labels::{
     TableRole,
 };
 use crate::jobs::{Answered, Observer};
+use crate::sources::kafka::CertificateRole;
 
 pub use self::names::{METRICS, MetricDoc, MetricKind};
 use self::series::{Ages, Counters, Gauges, Histograms, Series};
@@ -44,6 +45,7 @@ pub struct Metrics {
     losses: Counters,
     detection_to_start: Histograms,
     arrival_to_start: Histograms,
+    certificate_expiry: Gauges,
     starts: Counters,
     runs: Gauges,
     completions: Counters,
@@ -100,6 +102,7 @@ impl Metrics {
             losses: Series::new(page, &names::LOSSES),
             detection_to_start: Series::histograms(page, &names::DETECTION_TO_START),
             arrival_to_start: Series::histograms(page, &names::ARRIVAL_TO_START),
+            certificate_expiry: Series::new(page, &names::CERTIFICATE_EXPIRY),
             starts: Series::new(page, &names::STARTS),
             runs: Series::new(page, &names::RUNS),
             completions: Series::new(page, &names::COMPLETIONS),
@@ -153,6 +156,25 @@ impl Metrics {
             histograms.remove(&values);
         }
         self.last_good_age.remove(&values);
+        for role in CertificateRole::ALL {
+            self.certificate_expiry.remove(&[source.kind(), source.name(), role.as_str()]);
+        }
+    }
+
+    /// When certificates of a source end.
+    pub fn certificates(
+        &self,
+        source: &SourceLabel,
+        ends: impl Iterator<Item = (CertificateRole, Timestamp)>,
+    ) {
+        let mut first: BTreeMap<CertificateRole, Timestamp> = BTreeMap::new();
+        for (role, end) in ends {
+            first.entry(role).and_modify(|first| *first = end.min(*first)).or_insert(end);
+        }
+        for (role, end) in first {
+            let series = self.certificate_expiry.with(&[source.kind(), source.name(), role.as_str()]);
+            series.set(end.as_second());
+        }
     }
 
     /// A check ended at `now`.

@@ -1,14 +1,18 @@
 //! Resolving secrets: the one place that reads them from where they are kept.
 
+mod vaults;
+
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use heartbeat_core::domain::Domain;
-use heartbeat_core::secret::SecretRef;
+use heartbeat_core::secret::{Secret, SecretRef};
 
 use crate::jobs::credentials::{self, ConfigFile, Explicit};
-use crate::jobs::{AuthError, Credentials, Token, TokenError};
+use crate::jobs::{ApiError, AuthError, ClientError, Credentials, Token, TokenError};
+
+pub use self::vaults::Secrets;
 
 /// Why a secret could not be had. Never holds the secret.
 #[derive(Debug, thiserror::Error)]
@@ -25,9 +29,34 @@ pub enum SecretError {
         #[source]
         cause: std::io::Error,
     },
-    /// Secret scopes are not served yet.
-    #[error("secret scope `{0}` cannot be read yet; use env:NAME or file:PATH")]
-    Scope(String),
+    /// A secret scope where no workspace is known.
+    #[error("scope `{0}` is of a workspace, and none is known here; use env:NAME or file:PATH")]
+    NoWorkspace(String),
+    /// The workspace gave no secret.
+    #[error("scope `{scope}` key `{key}` of {domain} cannot be read")]
+    Scope {
+        /// Workspace.
+        domain: Domain,
+        /// Name of the scope.
+        scope: String,
+        /// Key within it.
+        key: String,
+        /// Cause.
+        #[source]
+        cause: ApiError,
+    },
+    /// There is no client for the workspace.
+    #[error("workspace {domain} cannot be asked for secrets")]
+    Client {
+        /// Workspace.
+        domain: Domain,
+        /// Cause.
+        #[source]
+        cause: ClientError,
+    },
+    /// What was found is no text.
+    #[error("{0} holds bytes that are no UTF-8 text")]
+    NoText(SecretRef),
     /// What was found is no token.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -44,6 +73,13 @@ pub fn credentials(domain: &Domain, token_of_acon: Option<&SecretRef>) -> Result
     let text = if credentials::needs_file(&explicit, &environment) { read_if_there(&path)? } else { None };
     let file = ConfigFile { name: &path.display().to_string(), text: text.as_deref() };
     Ok(credentials::resolve(&explicit, &environment, file)?)
+}
+
+/// The environment, for libraries that are configured by it.
+pub(crate) fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 /// The variables that credentials are chosen by.
@@ -71,10 +107,10 @@ fn read_if_there(path: &Path) -> Result<Option<String>, SecretError> {
     }
 }
 
-/// The access token behind a reference.
-pub fn token(reference: &SecretRef) -> Result<Token, SecretError> {
+/// A secret that is kept on this machine.
+fn local(reference: &SecretRef) -> Result<Secret, SecretError> {
     let text = match reference {
-        SecretRef::Literal(secret) => return Ok(Token::parse(secret.expose())?),
+        SecretRef::Literal(secret) => return Ok(secret.clone()),
         SecretRef::Env(name) =>
         {
             #[expect(clippy::disallowed_methods, reason = "this is the place that may")]
@@ -82,9 +118,19 @@ pub fn token(reference: &SecretRef) -> Result<Token, SecretError> {
         }
         SecretRef::File(path) => std::fs::read_to_string(Path::new(path))
             .map_err(|cause| SecretError::File { path: path.clone(), cause })?,
-        SecretRef::Scope { scope, .. } => return Err(SecretError::Scope(scope.clone())),
+        SecretRef::Scope { scope, .. } => return Err(SecretError::NoWorkspace(scope.clone())),
     };
-    Ok(Token::parse(&text)?)
+    let line_end = matches!(reference, SecretRef::File(_)).then(|| text.strip_suffix('\n')).flatten();
+    Ok(Secret::new(line_end.map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text))))
+}
+
+/// The access token behind a reference.
+pub fn token(reference: &SecretRef) -> Result<Token, SecretError> {
+    let text = match reference {
+        SecretRef::Scope { scope, .. } => return Err(SecretError::NoWorkspace(scope.clone())),
+        here => local(here)?,
+    };
+    Ok(Token::parse(text.expose())?)
 }
 
 #[cfg(test)]

@@ -11,7 +11,9 @@ mod reading;
 mod security;
 
 pub use self::reading::{Isolation, NoRecord, ReadOptions, Starting, StartingOffset, Topics, topics_of};
-pub use self::security::Security;
+pub use self::security::{
+    AwsLogin, Identity, Login, Mechanism, OAuthLogin, Sasl, Security, Tls, TlsVersions, Trust,
+};
 
 use self::options::Options;
 
@@ -28,11 +30,11 @@ pub struct KafkaProduct {
 
 /// All options that have an effect, and those that have none, for the reference page.
 pub fn option_docs() -> Vec<KeyDoc> {
-    reading::DOCS.into_iter().chain(options::without_effect()).collect()
+    reading::DOCS.into_iter().chain(security::docs()).chain(options::without_effect()).collect()
 }
 
 fn option_names() -> impl Iterator<Item = &'static str> {
-    reading::DOCS.iter().map(|doc| doc.name)
+    reading::DOCS.into_iter().chain(security::docs()).map(|doc| doc.name)
 }
 
 /// Reads `kafka_configs`, with `options` and `kafka_options`.

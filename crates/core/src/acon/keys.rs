@@ -30,7 +30,7 @@ pub(super) const fn used(name: &'static str, required_for: &'static str, doc: &'
     KeyDoc { name, required_for, effect: Effect::Used, doc }
 }
 
-const fn without_effect(name: &'static str, doc: &'static str) -> KeyDoc {
+pub(super) const fn without_effect(name: &'static str, doc: &'static str) -> KeyDoc {
     KeyDoc { name, required_for: "", effect: Effect::WithoutEffect, doc }
 }
 
@@ -87,9 +87,10 @@ pub const KEYS: [KeyDoc; 18] = [
         "",
         "Ours; the original ignores it. `true`: a run gets what is new as job parameters. Default `false`.",
     ),
-    without_effect(
+    used(
         "kafka_secret_scope",
-        "Databricks secret scope with the stores' passwords. Without effect while only PLAINTEXT brokers are served: there is no store to open.",
+        "",
+        "Databricks secret scope with the stores' passwords, read through the Secrets API of `domain` with `token`.",
     ),
     without_effect(
         "base_checkpoint_location",
@@ -115,16 +116,22 @@ pub const PRODUCT_KEYS: [KeyDoc; 6] = [
     used(
         "kafka_ssl_truststore_location",
         "",
-        "Must be empty or null, which means PLAINTEXT: a store cannot be opened yet, and a store that cannot be used is an error, never plaintext.",
+        "Store (JKS, PKCS#12 or PEM) of the authorities that the brokers' certificates are from: a path, `file:`, `dbfs:/`, `/Volumes/..`, `s3://`, `abfss://` or `gs://`. A store makes the connection TLS; empty or null stores mean PLAINTEXT, unless `security.protocol` says otherwise. A store that cannot be used is an error, never plaintext.",
     ),
-    without_effect(
+    used(
         "truststore_pwd_secret_key",
-        "Key of the truststore's password; without effect while there is no store.",
+        "",
+        "Its password: a key of `kafka_secret_scope`, or `env:NAME`, `file:PATH`, `scope:SCOPE/KEY`, `literal:TEXT`. Empty or null: none.",
     ),
-    used("kafka_ssl_keystore_location", "", "As `kafka_ssl_truststore_location`."),
-    without_effect(
+    used(
+        "kafka_ssl_keystore_location",
+        "",
+        "Store with our key and certificate, as `kafka_ssl_truststore_location`. Empty or null: no client certificate.",
+    ),
+    used(
         "keystore_pwd_secret_key",
-        "Key of the keystore's password; without effect while there is no store.",
+        "",
+        "As `truststore_pwd_secret_key`. It opens the key too, unless `ssl.key.password` does.",
     ),
     used("kafka_options", "", "Ours: options of this product, over those of the ACON."),
 ];

@@ -47,7 +47,7 @@ fn every_mistake_is_reported_at_once_with_its_path() {
     document["domain"] = json!("http://example.com");
     document["token"] = json!(17);
     document["options"] = json!("x");
-    document["kafka_configs"]["my_product"]["kafka_ssl_truststore_location"] = json!("s3://b/t.jks");
+    document["kafka_configs"]["my_product"]["kafka_ssl_truststore_location"] = json!("ftp://b/t.jks");
     document["kafka_configs"]["other"] = json!({"kafka_bootstrap_servers_list": "nohost"});
     document.as_object_mut().unwrap().remove("heartbeat_sensor_db_table");
     let found = problems(&document).join("\n");

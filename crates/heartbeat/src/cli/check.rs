@@ -1,5 +1,6 @@
 //! `heartbeat check`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use super::{DeltaEngine, Outcome, Session, acons, args, journal, output};
 use crate::engine::{CheckReport, Looked, SystemClock};
 use crate::error_chain::chain;
+use crate::secrets::Secrets;
 use crate::sources::{self, kafka::Clusters};
 
 pub(super) async fn run(session: &Session, args: &args::Check) -> Result<Outcome> {
@@ -55,7 +57,8 @@ async fn look(
 ) -> Result<CheckReport> {
     let kind = acon.source.kind();
     let progress = session.progress(format!("looking at {kind}"));
-    let source = sources::build(&acon.source, clusters);
+    let secrets = Arc::new(Secrets::of(&acon.domain, acon.token.as_ref()));
+    let source = sources::build(&acon.source, clusters, &secrets);
     let patience = Duration::from_secs(args.deadline);
     let pass = engine.check(kind, &source, mode, patience, &SystemClock).await;
     progress.finish_and_clear();

@@ -18,6 +18,7 @@ use super::acons::{AconFile, read_all};
 use super::{Outcome, Session, args, table_url};
 use crate::error_chain::chain;
 use crate::jobs::{JobsClient, RunFilter, RunPhase, Settings};
+use crate::secrets::Secrets;
 use crate::sources::kafka::Clusters;
 use crate::{secrets, sources};
 
@@ -34,12 +35,13 @@ pub(super) async fn run(session: &Session, args: &args::Validate) -> Result<Outc
                 (vec![Finding { path: "(document)".to_owned(), problem: format!("{error:#}") }], Vec::new())
             }
             Ok(reading) => {
+                let mut warnings = reading.warnings;
                 let errors = match reading.result {
                     Err(errors) => errors,
-                    Ok(acon) if args.connect => connect(session, &acon).await,
+                    Ok(acon) if args.connect => connect(session, &acon, &mut warnings).await,
                     Ok(_) => Vec::new(),
                 };
-                (errors, reading.warnings)
+                (errors, warnings)
             }
         };
         let name = path.display();
@@ -66,7 +68,7 @@ fn document(findings: &[Finding]) -> Value {
 }
 
 /// Everything that keeps a valid ACON from working, by key.
-async fn connect(session: &Session, acon: &Acon) -> Vec<Finding> {
+async fn connect(session: &Session, acon: &Acon, warnings: &mut Vec<Finding>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let control =
         open::<ControlRow>(session, "heartbeat_sensor_db_table", &acon.control_table, &mut findings).await;
@@ -77,7 +79,7 @@ async fn connect(session: &Session, acon: &Acon) -> Vec<Finding> {
         findings.push(Finding { path: "domain, token".to_owned(), problem: chain(error.as_ref()) });
     }
     let rows = View::new(control.unwrap_or_default(), sensor.unwrap_or_default());
-    findings.extend(look_at_sources(acon, &rows).await);
+    findings.extend(look_at_sources(acon, &rows, warnings).await);
     findings
 }
 
@@ -110,7 +112,7 @@ async fn ask_workspace(acon: &Acon) -> Result<()> {
     Ok(())
 }
 
-async fn look_at_sources(acon: &Acon, view: &View) -> Vec<Finding> {
+async fn look_at_sources(acon: &Acon, view: &View, warnings: &mut Vec<Finding>) -> Vec<Finding> {
     let kind: SourceKind = acon.source.kind();
     let problems = view.sensors.iter().filter(|row| row.source == kind).filter_map(|row| {
         Some(Finding { path: format!("sensor `{}`", row.id), problem: row.problem.as_ref()?.to_string() })
@@ -122,8 +124,11 @@ async fn look_at_sources(acon: &Acon, view: &View) -> Vec<Finding> {
     if asks.is_empty() {
         return findings;
     }
-    let answers =
-        sources::build(&acon.source, &Clusters::default()).look(&asks, Instant::now() + PATIENCE).await;
+    let secrets = Arc::new(Secrets::of(&acon.domain, acon.token.as_ref()));
+    let source = sources::build(&acon.source, &Clusters::default(), &secrets);
+    let answers = source.look(&asks, Instant::now() + PATIENCE).await;
+    let ending = source.ending_certificates().into_iter();
+    warnings.extend(ending.map(|problem| Finding { path: "kafka_configs".to_owned(), problem }));
     for (question, answer) in asked.iter().zip(answers) {
         if let Err(error) = answer {
             let id = &view.sensors[question.sensor].id;

@@ -13,6 +13,7 @@ use super::watcher::Look;
 use crate::engine::{Clock as _, EngineError, SystemClock};
 use crate::error_chain::chain;
 use crate::metrics::{Check, CheckResult, SourceLabel, TableLabel};
+use crate::secrets::Secrets;
 use crate::server::{Plan, TickKind};
 use crate::sources::{self, AnySource};
 
@@ -24,6 +25,8 @@ pub(super) struct Looking {
     pub(super) context: Context,
     pub(super) watcher: Arc<DeltaWatcher>,
     pub(super) config: LaneConfig,
+    /// Of the lane's ACON.
+    pub(super) secrets: Arc<Secrets>,
     /// Wakes the decision.
     pub(super) stir: Arc<Notify>,
     /// The control and the sensor table.
@@ -35,7 +38,7 @@ pub(super) struct Looking {
 impl Looking {
     /// Runs until it is asked to stop.
     pub(super) async fn run(self) {
-        let source = sources::build(&self.config.source, &self.context.clusters);
+        let source = sources::build(&self.config.source, &self.context.clusters, &self.secrets);
         let label = SourceLabel::new(self.config.lane.kind, self.config.name.clone());
         self.context.metrics.source_added(&label, Instant::now());
         let mut complaint = Complaint::default();
@@ -53,6 +56,8 @@ impl Looking {
             self.context.board.table(&self.control, looked.is_ok());
             let check = judge(&looked, began.elapsed(), delay, tick.missed);
             self.context.metrics.checked(&label, &check, Instant::now());
+            let ends = source.certificate_ends();
+            self.context.metrics.certificates(&label, ends.iter().map(|end| (end.role, end.not_after)));
             match looked {
                 Ok(look) => {
                     complaint.over(&self.config.name);

@@ -23,6 +23,7 @@ use crate::config::{Config, Watch};
 use crate::engine::{Clock as _, Engine, SystemClock};
 use crate::metrics::{SourceLabel, TableLabel, TableRole};
 use crate::scribe::{About, Scribe};
+use crate::secrets::Secrets;
 use crate::workspaces::Workspaces;
 
 /// Rows that fail are left alone for this long at first, and for their period where that is longer.
@@ -97,17 +98,25 @@ impl Pair {
     fn spawn(&mut self, watch: &Watch, config: &Config) {
         let stir = Arc::new(Notify::new());
         let watcher = &self.watcher;
-        let lanes: Vec<LaneConfig> = watch.sources.iter().flat_map(lanes).collect();
+        let lanes: Vec<(LaneConfig, Arc<Secrets>)> = watch
+            .sources
+            .iter()
+            .flat_map(|source| {
+                let secrets = Arc::new(Secrets::of(&source.domain, source.token.as_ref()));
+                lanes(source).into_iter().map(move |lane| (lane, Arc::clone(&secrets)))
+            })
+            .collect();
         let sources: BTreeMap<SourceKind, SourceLabel> = watch
             .sources
             .iter()
             .map(|source| (source.kind(), SourceLabel::new(source.kind(), &source.name)))
             .collect();
-        for lane in lanes {
+        for (lane, secrets) in lanes {
             let looking = Looking {
                 context: self.context.clone(),
                 watcher: Arc::clone(watcher),
                 config: lane,
+                secrets,
                 stir: Arc::clone(&stir),
                 tables: self.labels.clone(),
                 control: self.name.clone(),

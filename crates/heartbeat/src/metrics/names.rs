@@ -90,6 +90,12 @@ pub(super) const ARRIVAL_TO_START: MetricDoc = seconds(
     "From the arrival of the newest news, where the upstream tells it, to the answer of the Jobs API with a run",
 );
 
+pub(super) const CERTIFICATE_EXPIRY: MetricDoc = gauge(
+    "heartbeat_certificate_expiry_timestamp_seconds",
+    &["source", "acon", "role"],
+    "When the first certificate ends, in seconds since 1970: `client` what is shown to brokers, `trusted` by a truststore, `broker` shown by one",
+);
+
 pub(super) const STARTS: MetricDoc = counter(
     "heartbeat_starts_total",
     &["table", "result"],
@@ -138,7 +144,7 @@ pub(super) const JOBS_API_CALLS: MetricDoc = counter(
 );
 
 /// Every metric that is served.
-pub const METRICS: [MetricDoc; 23] = [
+pub const METRICS: [MetricDoc; 24] = [
     BUILD,
     PROCESS_START,
     CHECKS,
@@ -152,6 +158,7 @@ pub const METRICS: [MetricDoc; 23] = [
     LOSSES,
     DETECTION_TO_START,
     ARRIVAL_TO_START,
+    CERTIFICATE_EXPIRY,
     STARTS,
     RUNS,
     COMPLETIONS,

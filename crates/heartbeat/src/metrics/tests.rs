@@ -28,6 +28,8 @@ fn used(now: Instant) -> Metrics {
     metrics.source_added(&source("kafka"), now);
     metrics.checked(&source("kafka"), &check(CheckResult::Partly), now);
     metrics.started(&source("kafka"), Duration::from_millis(700), Some(Duration::from_secs(2)));
+    let ends = [(CertificateRole::Client, Timestamp::MAX), (CertificateRole::Client, Timestamp::UNIX_EPOCH)];
+    metrics.certificates(&source("kafka"), ends.into_iter());
     metrics.start_answered(&control, StartResult::Accepted);
     metrics.runs(&control, RunPhase::Active, 7);
     metrics.run_ended(&control, RunEnd::Succeeded);

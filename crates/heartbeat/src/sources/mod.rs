@@ -9,8 +9,9 @@ use std::time::Instant;
 use heartbeat_core::acon::SourceConfig;
 use heartbeat_core::source::{Answer, Ask, Source, SourceError};
 
-use self::kafka::{Clusters, KafkaSource};
+use self::kafka::{CertificateEnd, Clusters, KafkaSource};
 use self::trigger_file::TriggerFileSource;
+use crate::secrets::Secrets;
 
 /// A source of any kind, as an ACON configures it.
 #[derive(Debug)]
@@ -21,11 +22,31 @@ pub enum AnySource {
     TriggerFile(TriggerFileSource),
 }
 
-/// The source of an ACON. Nothing is connected to yet.
-pub fn build(config: &SourceConfig, clusters: &Clusters) -> AnySource {
+/// The source of an ACON. Nothing is connected to and no secret read yet; `secrets` are the ACON's.
+pub fn build(config: &SourceConfig, clusters: &Clusters, secrets: &Arc<Secrets>) -> AnySource {
     match config {
-        SourceConfig::Kafka(products) => AnySource::Kafka(KafkaSource::new(products.clone(), clusters)),
+        SourceConfig::Kafka(products) => {
+            AnySource::Kafka(KafkaSource::new(products.clone(), clusters, secrets))
+        }
         SourceConfig::TriggerFile { base } => AnySource::TriggerFile(TriggerFileSource::new(base)),
+    }
+}
+
+impl AnySource {
+    /// When the certificates end that were used or shown so far.
+    pub fn certificate_ends(&self) -> Vec<CertificateEnd> {
+        match self {
+            Self::Kafka(source) => source.certificate_ends(),
+            Self::TriggerFile(_) => Vec::new(),
+        }
+    }
+
+    /// Certificates that should be renewed soon, of those that were seen so far.
+    pub fn ending_certificates(&self) -> Vec<String> {
+        match self {
+            Self::Kafka(source) => source.ending_certificates(),
+            Self::TriggerFile(_) => Vec::new(),
+        }
     }
 }
 

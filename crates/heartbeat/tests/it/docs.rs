@@ -15,7 +15,7 @@ use heartbeat::cli::Cli;
 use heartbeat::fail_point;
 use heartbeat::jobs_api::{Fault, FaultKind, FaultTarget, StandIn, StandInConfig};
 use heartbeat::metrics::{METRICS, MetricDoc};
-use heartbeat_core::acon::{Effect, KEYS, KeyDoc, PRODUCT_KEYS, option_docs};
+use heartbeat_core::acon::{Acon, Effect, KEYS, KeyDoc, PRODUCT_KEYS, option_docs};
 use serde_json::Value;
 
 use crate::support::project::{CONTROL, HEADER, Project, SENSOR};
@@ -66,16 +66,32 @@ fn acon_page_lists_every_key() {
     let text = format!(
         "{NOTE}# Keys of an ACON\n\nAn ACON configures one source. It is a JSON file (`.json`) or a YAML file (any other name), with the \
          keys of the original.\nAn unknown key is a warning, a wrong value an error; `heartbeat validate` tells all of them at \
-         once.\n\n{}\n## One product in `kafka_configs`\n\n{}\n## Options of Kafka\n\nUnder `options`, `kafka_options`, or `kafka_options` of a product; the later ones win. Names \
-         are Spark's, or those of Kafka's consumer\nwith or without the prefix `kafka.`, in any case.\n\n{}\n## Secrets\n\nA secret is a reference: `env:NAME` (environment \
-         variable), `file:PATH` (content of a file, without the line end),\n`literal:TEXT` (the text itself). Without a prefix \
-         `token` is the token itself. `scope:SCOPE/KEY` (a Databricks secret scope)\nis not served yet. Secrets are never printed, \
-         logged or stored.\n",
+         once.\n\n{}\n## One product in `kafka_configs`\n\n{}\n## Secrets\n\nA secret is a reference: `env:NAME` (environment \
+         variable), `file:PATH` (content of a file, without the line end),\n`literal:TEXT` (the text itself), for Kafka's also \
+         `scope:SCOPE/KEY` (a Databricks secret scope).\nWithout a prefix `token`, a password or a JAAS text is the secret itself, and a \
+         `*_secret_key` a key of `kafka_secret_scope`. Secrets are\nnever printed, logged or stored.\n\n## Options of Kafka\n\nIn \
+         `kafka_options` of a product or the ACON, or in `options`; the first wins. Names as Spark and Kafka's client have them, \
+         with or\nwithout `kafka.`, in any case. Examples: [../kafka.md](../kafka.md).\n\n{}",
         table(&KEYS),
         table(&PRODUCT_KEYS),
         table(&option_docs())
     );
     generated("docs/reference/acon.md", &text);
+}
+
+#[test]
+fn examples_of_the_kafka_page_are_valid() {
+    let page = page("docs/kafka.md");
+    let examples: Vec<&str> =
+        page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(examples.len(), 5);
+    for text in examples {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("acon.yaml");
+        std::fs::write(&path, text).unwrap();
+        let reading = Acon::from_value(&heartbeat::config::document(&path).unwrap());
+        assert!(reading.result.is_ok() && reading.warnings.is_empty(), "{text}\n{reading:?}");
+    }
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn token(text: &str) -> Credentials {
     Token::parse(text).unwrap().into()
 }
 
-async fn stand_in(jobs: &str) -> StandInHandle {
+pub(crate) async fn stand_in(jobs: &str) -> StandInHandle {
     StandIn::start(StandInConfig::parse(jobs, "test").unwrap()).await.unwrap()
 }
 

@@ -8,6 +8,7 @@ mod changes;
 mod failures;
 mod options;
 mod scale;
+mod security;
 mod transactions;
 
 use std::time::{Duration, Instant};
@@ -77,7 +78,7 @@ fn source(products: &[(&str, &str)]) -> KafkaSource {
             (format!("{name}+committed"), of(bootstrap, Isolation::ReadCommitted)),
         ]
     });
-    KafkaSource::new(products.collect(), &Clusters::default())
+    KafkaSource::new(products.collect(), &Clusters::default(), &std::sync::Arc::default())
 }
 
 fn random_topic() -> String {

@@ -151,6 +151,12 @@ impl Options {
         self.0.remove(name)
     }
 
+    /// Takes all options of this name; one that ends with a dot stands for all that begin so. `name` in lower case.
+    pub(super) fn take_named(&mut self, name: &str) -> Vec<Given> {
+        let is_named = |key: &str| key == name || (name.ends_with('.') && key.starts_with(name));
+        self.0.extract_if(.., |key, _| is_named(key)).map(|(_, given)| given).collect()
+    }
+
     /// Takes an option as a text, with its path.
     pub(super) fn take_text(&mut self, name: &str, report: &mut Report) -> Option<(String, String)> {
         let given = self.take(name)?;

@@ -15,12 +15,13 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::Request;
 use uuid::Uuid;
 
+use super::Isolation;
 use super::connection::{Connection, Encoded, Supported};
 use super::epochs::{EpochEnd, EpochQuestion, OFFSET_FOR_LEADER_EPOCH, build_epochs, judge_epochs};
 use super::error::{ClientError, Code, PartitionError};
 use super::metadata::{self, METADATA, View};
 use super::offsets::{LIST_OFFSETS, Question, Told, build_list_offsets, judge_list_offsets};
-use super::{Isolation, Security};
+use super::security::Access;
 
 const ATTEMPTS: u32 = 3;
 
@@ -38,7 +39,7 @@ type Requests = HashMap<(Isolation, u32), Vec<(usize, i32)>>;
 #[derive(Debug)]
 pub(super) struct Cluster {
     bootstrap: Vec<String>,
-    security: Security,
+    security: Arc<Access>,
     connections: HashMap<String, Connection>,
     view: View,
     /// Brokers that did not answer in time last.
@@ -51,7 +52,7 @@ pub(super) struct Cluster {
 #[derive(Debug)]
 pub(super) struct Line {
     address: String,
-    security: Security,
+    security: Arc<Access>,
     connection: Option<Connection>,
 }
 
@@ -64,7 +65,7 @@ pub(super) struct Leader {
 }
 
 impl Cluster {
-    pub(super) fn new(bootstrap: Vec<String>, security: Security) -> Self {
+    pub(super) fn new(bootstrap: Vec<String>, security: Arc<Access>) -> Self {
         Self {
             bootstrap,
             security,
@@ -183,7 +184,7 @@ impl Cluster {
     pub(super) fn lend(&mut self, address: &str) -> Line {
         Line {
             address: address.to_owned(),
-            security: self.security.clone(),
+            security: Arc::clone(&self.security),
             connection: self.connections.remove(address),
         }
     }
@@ -329,7 +330,7 @@ impl Line {
         ours: Supported,
         deadline: Instant,
     ) -> Result<i16, ClientError> {
-        let connection = match self.connection.take() {
+        let connection = match self.current() {
             Some(connection) => connection,
             None => Connection::open(&self.address, &self.security, deadline).await?,
         };
@@ -343,7 +344,7 @@ impl Line {
         request: &mut Encoded,
         deadline: Instant,
     ) -> Result<Bytes, ClientError> {
-        if let Some(mut connection) = self.connection.take() {
+        if let Some(mut connection) = self.current() {
             match connection.send(request, deadline).await {
                 Ok(answer) => {
                     self.connection = Some(connection);
@@ -359,6 +360,11 @@ impl Line {
         Ok(answer)
     }
 
+    /// The connection, unless another one is to be opened in its place.
+    fn current(&mut self) -> Option<Connection> {
+        self.connection.take().filter(|open| !open.is_outdated())
+    }
+
     pub(super) fn address(&self) -> &str {
         &self.address
     }
@@ -370,7 +376,7 @@ impl Line {
         deadline: Instant,
         build: impl FnOnce(i16) -> R,
     ) -> Result<(R::Response, i16), ClientError> {
-        let mut connection = match self.connection.take() {
+        let mut connection = match self.current() {
             Some(connection) => connection,
             None => Connection::open(&self.address, &self.security, deadline).await?,
         };

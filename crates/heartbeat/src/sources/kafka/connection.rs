@@ -7,17 +7,20 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{ApiVersionsRequest, RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;
+use tokio_rustls::TlsConnector;
 
-use super::Security;
 use super::error::ClientError;
+use super::security::{self, Access, Loaded, SecurityError};
 
 /// Largest answer taken, in bytes. Kafka's own limit for a request, and with it for a record batch, is
 /// `socket.request.max.bytes` = 100 MiB; a larger one is no Kafka broker.
@@ -61,29 +64,52 @@ impl Encoded {
 trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
 
-/// An open connection whose versions are known.
+/// A connection that was not used for so long may have been cut off on its way without a word: load balancers forget
+/// after some four minutes.
+const IDLE: Duration = Duration::from_secs(220);
+
+/// Share of a session after which it is begun anew.
+const SESSION_SHARE: f64 = 0.8;
+
+/// An open connection whose versions are known, logged in.
 pub(super) struct Connection {
     address: String,
     stream: Box<dyn Stream>,
     versions: HashMap<i16, (i16, i16)>,
     correlation_id: i32,
     not_before: Option<Instant>,
+    access: Arc<Access>,
+    loaded: Arc<Loaded>,
+    /// Answers so far: a connection that breaks off at the beginning does so for its own reasons.
+    answers: u32,
+    last_used: Instant,
+    /// When its session is nearly over (KIP-368).
+    renew_at: Option<Instant>,
 }
 
 impl Connection {
-    /// Connects and asks for the versions of the broker.
+    /// Connects, makes the connection safe, asks for the versions of the broker and logs in.
     pub(super) async fn open(
         address: &str,
-        security: &Security,
+        access: &Arc<Access>,
         deadline: Instant,
     ) -> Result<Self, ClientError> {
-        let stream = within(address, deadline, connect(address, security)).await?;
+        let timeout = |_| ClientError::Timeout { address: address.to_owned() };
+        let loaded = timeout_at(deadline.into(), access.load()).await.map_err(timeout)?;
+        let loaded = loaded.map_err(|cause| ClientError::Security { address: address.to_owned(), cause })?;
+        let stream = timeout_at(deadline.into(), connect(address, &loaded)).await.map_err(timeout)??;
+        access.opened(&loaded);
         let mut connection = Self {
             address: address.to_owned(),
             stream,
             versions: HashMap::new(),
             correlation_id: 0,
             not_before: None,
+            access: Arc::clone(access),
+            loaded: Arc::clone(&loaded),
+            answers: 0,
+            last_used: Instant::now(),
+            renew_at: None,
         };
         // Version 0 is the one that every broker answers in the layout that was asked for (KIP-511).
         let answer = connection.call(0, &ApiVersionsRequest::default(), deadline).await?;
@@ -95,7 +121,28 @@ impl Connection {
             .into_iter()
             .map(|key| (key.api_key, (key.min_version, key.max_version)))
             .collect();
+        if let Some(credentials) = &loaded.sasl {
+            let login = security::login(&mut connection, credentials, deadline);
+            let lifetime = timeout_at(deadline.into(), login).await.map_err(timeout)?;
+            if let Err(ClientError::Security { .. }) = &lifetime {
+                access.doubt_secrets();
+            }
+            connection.renew_at = lifetime?.map(|lifetime| Instant::now() + lifetime.mul_f64(SESSION_SHARE));
+        }
         Ok(connection)
+    }
+
+    /// Whether another connection should be opened in its place before the next request: its session or its stores
+    /// are no longer those of now, or it was idle for too long.
+    pub(super) fn is_outdated(&self) -> bool {
+        self.renew_at.is_some_and(|at| Instant::now() >= at)
+            || self.last_used.elapsed() >= IDLE
+            || self.access.is_outdated(self.loaded.generation)
+    }
+
+    /// The host, without its port.
+    pub(super) fn host(&self) -> &str {
+        host_of(&self.address)
     }
 
     /// The newest version of the request `R` that both sides speak.
@@ -121,8 +168,7 @@ impl Connection {
         self.wait_while_throttled(deadline).await?;
         self.correlation_id = self.correlation_id.wrapping_add(1);
         let frame = encode(self.correlation_id, version, request).map_err(|problem| self.bad(problem))?;
-        let address = self.address.clone();
-        let answer = within(&address, deadline, exchange(&mut self.stream, &frame)).await?;
+        let answer = self.exchange(&frame, deadline).await?;
         decode::<R>(answer, self.correlation_id, version).map_err(|problem| self.bad(problem))
     }
 
@@ -135,11 +181,20 @@ impl Connection {
         self.wait_while_throttled(deadline).await?;
         self.correlation_id = self.correlation_id.wrapping_add(1);
         request.frame[8..12].copy_from_slice(&self.correlation_id.to_be_bytes());
-        let address = self.address.clone();
-        let mut answer =
-            within(&address, deadline, exchange(&mut self.stream, &request.frame)).await?.freeze();
+        let mut answer = self.exchange(&request.frame, deadline).await?.freeze();
         open_answer(&mut answer, self.correlation_id, request.answer_header)
             .map_err(|problem| self.bad(problem))?;
+        Ok(answer)
+    }
+
+    async fn exchange(&mut self, frame: &[u8], deadline: Instant) -> Result<BytesMut, ClientError> {
+        let answer = match timeout_at(deadline.into(), exchange(&mut self.stream, frame)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(source)) => return Err(self.broken(source)),
+            Err(_elapsed) => return Err(ClientError::Timeout { address: self.address.clone() }),
+        };
+        self.answers += 1;
+        self.last_used = Instant::now();
         Ok(answer)
     }
 
@@ -162,6 +217,15 @@ impl Connection {
         }
     }
 
+    /// The connection cannot be made safe, or the login failed.
+    pub(super) fn unsafe_because(&self, cause: SecurityError) -> ClientError {
+        ClientError::Security { address: self.address.clone(), cause }
+    }
+
+    fn broken(&self, source: io::Error) -> ClientError {
+        broken(&self.address, &self.loaded, self.answers, source)
+    }
+
     /// An answer that cannot be used.
     pub(super) fn bad(&self, problem: String) -> ClientError {
         ClientError::BadAnswer { address: self.address.clone(), problem }
@@ -174,39 +238,109 @@ impl fmt::Debug for Connection {
     }
 }
 
-async fn connect(address: &str, security: &Security) -> io::Result<Box<dyn Stream>> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    match security {
-        Security::Plaintext => Ok(Box::new(stream)),
+async fn connect(address: &str, loaded: &Loaded) -> Result<Box<dyn Stream>, ClientError> {
+    let io = |source| ClientError::Io { address: address.to_owned(), source };
+    let refused = |problem| ClientError::Security {
+        address: address.to_owned(),
+        cause: SecurityError::Refused(problem),
+    };
+    let stream = TcpStream::connect(address).await.map_err(io)?;
+    stream.set_nodelay(true).map_err(io)?;
+    let Some(tls) = &loaded.tls else { return Ok(Box::new(stream)) };
+    let host = host_of(address);
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|_| refused(format!("`{host}` is no name that a certificate can be for")))?;
+    let connector = TlsConnector::from(tls.config());
+    match connector.connect(name, stream).await {
+        Ok(stream) => Ok(Box::new(stream)),
+        Err(source) => Err(match tls_error(&source) {
+            Some(error) => refused(tls.explain(error)),
+            None if is_closed(&source) => refused(
+                "the connection was closed during the TLS handshake: is this a PLAINTEXT or SASL_PLAINTEXT port?"
+                    .to_owned(),
+            ),
+            None => io(source),
+        }),
     }
 }
 
-async fn within<T>(
-    address: &str,
-    deadline: Instant,
-    io: impl Future<Output = io::Result<T>>,
-) -> Result<T, ClientError> {
-    match timeout_at(deadline.into(), io).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(source)) => Err(ClientError::Io { address: address.to_owned(), source }),
-        Err(_elapsed) => Err(ClientError::Timeout { address: address.to_owned() }),
+/// What a connection that broke off means.
+fn broken(address: &str, loaded: &Loaded, answers: u32, source: io::Error) -> ClientError {
+    let refused = |problem: String| ClientError::Security {
+        address: address.to_owned(),
+        cause: SecurityError::Refused(problem),
+    };
+    match (&loaded.tls, tls_error(&source)) {
+        (Some(tls), Some(error)) => refused(tls.explain(error)),
+        // With TLS 1.3 a broker judges our certificate when for us the handshake is over, and its word may get lost.
+        (Some(tls), None) if answers == 0 && is_closed(&source) => refused(if tls.shows_certificate() {
+            "the broker closed the connection right after the TLS handshake: it may not trust our certificate".to_owned()
+        } else {
+            "the broker closed the connection right after the TLS handshake: it may require a client certificate (`kafka_ssl_keystore_location`)".to_owned()
+        }),
+        (None, _) if source.get_ref().is_some_and(|error| error.is::<SpeaksTls>()) => {
+            refused(format!("{SpeaksTls}: set `security.protocol` to SSL or SASL_SSL"))
+        }
+        (None, _) if answers == 0 && is_closed(&source) => refused(
+            "the broker closed the connection on the first request: this may be a TLS port (`security.protocol`)".to_owned(),
+        ),
+        (_, None) if answers == 1 && loaded.sasl.is_none() && is_closed(&source) => refused(
+            "the broker closed the connection on the first request: it may want a login (`security.protocol` SASL_SSL, `sasl.mechanism`)".to_owned(),
+        ),
+        _ => ClientError::Io { address: address.to_owned(), source },
     }
 }
+
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+fn is_closed(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+    )
+}
+
+/// `host:port`, `[::1]:port`.
+fn host_of(address: &str) -> &str {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
+/// What answers begins as a TLS alert does.
+#[derive(Debug, thiserror::Error)]
+#[error("what answers speaks TLS, and plain text was spoken to it")]
+struct SpeaksTls;
 
 async fn exchange(stream: &mut Box<dyn Stream>, frame: &[u8]) -> io::Result<BytesMut> {
-    stream.write_all(frame).await?;
-    stream.flush().await?;
+    let sent = async {
+        stream.write_all(frame).await?;
+        stream.flush().await
+    };
+    if let Err(error) = sent.await {
+        // Whoever hangs up may have said why.
+        return Err(match read_frame(stream).await {
+            Err(told) if told.get_ref().is_some() => told,
+            _ => error,
+        });
+    }
     read_frame(stream).await
 }
 
 /// Reads one length-prefixed frame. Memory grows with what arrives, not with what the length promises.
 async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<BytesMut> {
     let length = stream.read_i32().await?;
+    if matches!(length.to_be_bytes(), [0x15, 3, 0..=4, _]) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, SpeaksTls));
+    }
     let length = usize::try_from(length).ok().filter(|length| *length <= MAX_FRAME).ok_or_else(|| {
         io::Error::new(
             io::ErrorKind::InvalidData,
-            format!("a frame of {length} bytes: not a Kafka plaintext port?"),
+            format!("a frame of {length} bytes: what answers is no Kafka broker"),
         )
     })?;
     let mut frame = BytesMut::with_capacity(length.min(1 << 20));

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use heartbeat_core::source::SourceError;
 use kafka_protocol::ResponseError;
 
+use super::security::SecurityError;
+use crate::error_chain::chain;
+
 /// A request that has no usable answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -18,6 +21,15 @@ pub enum ClientError {
         /// Cause.
         #[source]
         source: io::Error,
+    },
+    /// The connection could not be made safe, or the login failed.
+    #[error("broker {address}")]
+    Security {
+        /// Host and port.
+        address: String,
+        /// Cause.
+        #[source]
+        cause: SecurityError,
     },
     /// The deadline, or this request's share of it, passed first.
     #[error("{address} did not answer in time")]
@@ -55,6 +67,12 @@ impl ClientError {
         match self.as_ref() {
             Self::Io { .. } => {
                 SourceError::Unreachable { what: what.to_owned(), cause: Box::new(Arc::clone(self)) }
+            }
+            Self::Security { cause, .. } if cause.is_passing() => {
+                SourceError::Unreachable { what: what.to_owned(), cause: Box::new(Arc::clone(self)) }
+            }
+            Self::Security { .. } => {
+                SourceError::Misconfigured { problem: format!("{what}: {}", chain(self.as_ref())) }
             }
             Self::Timeout { address } => SourceError::Timeout {
                 what: if address.is_empty() { what.into() } else { format!("{what} ({address})") },
@@ -101,7 +119,8 @@ impl Code {
     pub(super) fn for_row(self, what: &str) -> SourceError {
         match self {
             Self::UNKNOWN_TOPIC | Self::UNKNOWN_TOPIC_ID => SourceError::NotFound { what: what.to_owned() },
-            Self::TOPIC_DENIED | Self::CLUSTER_DENIED => SourceError::NotAllowed { what: what.to_owned() },
+            Self::TOPIC_DENIED => Right::Describe.is_missing(what),
+            Self::CLUSTER_DENIED => SourceError::NotAllowed { what: what.to_owned() },
             Self::INVALID_TOPIC => {
                 SourceError::Misconfigured { problem: format!("{what}: this is no name of a topic") }
             }
@@ -110,6 +129,27 @@ impl Code {
                 problem: format!("the broker answered {other}"),
             },
         }
+    }
+}
+
+/// What a reader may be allowed to do with a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Right {
+    /// Metadata, offsets.
+    Describe,
+    /// Records.
+    Read,
+}
+
+impl Right {
+    /// `what`: "topic `t` on a:1".
+    fn is_missing(self, what: &str) -> SourceError {
+        let topic = what.split(" on ").next().unwrap_or(what);
+        let name = match self {
+            Self::Describe => "DESCRIBE",
+            Self::Read => "READ",
+        };
+        SourceError::NotAllowed { what: format!("{what}: no {name} right on {topic}") }
     }
 }
 
@@ -145,7 +185,15 @@ impl PartitionError {
         }
     }
 
-    /// What this means for a row on the topic `what`.
+    /// What this means for a row on the topic `what`, whose records were asked for.
+    pub(super) fn for_read(&self, what: &str, partition: i32) -> SourceError {
+        match self {
+            Self::Code(Code::TOPIC_DENIED) => Right::Read.is_missing(what),
+            other => other.for_row(what, partition),
+        }
+    }
+
+    /// What this means for a row on the topic `what`, whose offsets were asked for.
     pub(super) fn for_row(&self, what: &str, partition: i32) -> SourceError {
         match self {
             Self::Code(code) => match code.for_row(what) {
@@ -176,7 +224,10 @@ mod tests {
         let what = "topic `t` on a:1";
         let row = |error: ResponseError| Code(error.code()).for_row(what);
         assert!(matches!(row(ResponseError::UnknownTopicOrPartition), SourceError::NotFound { .. }));
-        assert!(matches!(row(ResponseError::TopicAuthorizationFailed), SourceError::NotAllowed { .. }));
+        let denied = "no right to look at topic `t` on a:1: no DESCRIBE right on topic `t`";
+        assert_eq!(row(ResponseError::TopicAuthorizationFailed).to_string(), denied);
+        let denied = PartitionError::Code(Code::TOPIC_DENIED).for_read(what, 0).to_string();
+        assert_eq!(denied, "no right to look at topic `t` on a:1: no READ right on topic `t`");
         assert!(matches!(row(ResponseError::InvalidTopicException), SourceError::Misconfigured { .. }));
         assert!(matches!(row(ResponseError::CorruptMessage), SourceError::Doubtful { .. }));
     }

@@ -314,7 +314,7 @@ impl Read<'_> {
 
 fn undecided(scan: &Scan<'_>, what: &str) -> SourceError {
     match &scan.state {
-        State::Failed(error) => error.for_row(what, scan.partition),
+        State::Failed(error) => error.for_read(what, scan.partition),
         _ => SourceError::Timeout { what: format!("partition {} of {what}", scan.partition) },
     }
 }

@@ -30,14 +30,17 @@ mod plan;
 mod poll;
 mod reader;
 mod scan;
+mod security;
 mod standing;
 mod union;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use heartbeat_core::domain::Domain;
+use heartbeat_core::secret::SecretRef;
 use heartbeat_core::source::{Answer, Ask, Asset, Source, SourceError};
 use tokio::sync::Mutex;
 use tokio::time::timeout_at;
@@ -45,10 +48,13 @@ use tokio::time::timeout_at;
 pub use heartbeat_core::acon::{Isolation, KafkaProduct, ReadOptions, Security};
 
 pub use self::error::ClientError;
+pub use self::security::{CertificateEnd, CertificateRole, LocationError, SecurityError, StoreProblem};
 
 use self::cluster::{Cluster, remaining};
 use self::layout::Reads;
 use self::look::{Answers, Terms, Watching, look};
+use self::security::Access;
+use crate::secrets::Secrets;
 
 /// How old the description of an idle topic may be: partitions that were added to it, and an idle topic that was
 /// made again with exactly as many records, are noticed after this time. What moves is checked at once.
@@ -56,25 +62,58 @@ pub const METADATA_MAX_AGE: Duration = Duration::from_secs(30);
 
 /// The clusters of a process: whoever looks at the same brokers with the same credentials shares connections and what
 /// is known of the topics.
-#[derive(Debug, Default)]
-pub struct Clusters(StdMutex<HashMap<Access, Weak<Mutex<Cluster>>>>);
+#[derive(Debug)]
+pub struct Clusters {
+    known: StdMutex<Vec<(Identity, Weak<Shared>)>>,
+    recheck: Duration,
+}
 
-/// Brokers in any order, and how to connect and log in.
-type Access = (Vec<String>, Security);
+/// Brokers in any order, how to connect and log in, and the workspace whose secrets that takes.
+#[derive(Debug, PartialEq)]
+struct Identity {
+    brokers: Vec<String>,
+    security: Security,
+    workspace: Option<(Domain, Option<SecretRef>)>,
+}
+
+/// One cluster, with what its connections are opened with.
+#[derive(Debug)]
+struct Shared {
+    access: Arc<Access>,
+    cluster: Mutex<Cluster>,
+}
+
+impl Default for Clusters {
+    fn default() -> Self {
+        Self { known: StdMutex::default(), recheck: security::RECHECK }
+    }
+}
 
 impl Clusters {
-    fn get(&self, product: &KafkaProduct) -> Arc<Mutex<Cluster>> {
+    /// Same; stores and secrets are looked at again after `recheck` instead of a minute.
+    #[must_use]
+    pub fn with_recheck(self, recheck: Duration) -> Self {
+        Self { recheck, ..self }
+    }
+
+    fn get(&self, product: &KafkaProduct, secrets: &Arc<Secrets>) -> Arc<Shared> {
         let mut brokers = product.bootstrap.clone();
         brokers.sort_unstable();
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|_, cluster| cluster.strong_count() > 0);
-        let place = known.entry((brokers, product.security.clone())).or_default();
-        place.upgrade().unwrap_or_else(|| {
-            let cluster = Cluster::new(product.bootstrap.clone(), product.security.clone());
-            let cluster = Arc::new(Mutex::new(cluster));
-            *place = Arc::downgrade(&cluster);
-            cluster
-        })
+        let has_secrets = product.security != Security::default();
+        let workspace = secrets.workspace().filter(|_| has_secrets).cloned();
+        let identity = Identity { brokers, security: product.security.clone(), workspace };
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|(_, shared)| shared.strong_count() > 0);
+        let found = known.iter().find(|(other, _)| *other == identity);
+        if let Some(shared) = found.and_then(|(_, shared)| shared.upgrade()) {
+            return shared;
+        }
+        let access = Access::new(product.security.clone(), Arc::clone(secrets)).with_recheck(self.recheck);
+        let access = Arc::new(access);
+        let cluster = Mutex::new(Cluster::new(product.bootstrap.clone(), Arc::clone(&access)));
+        let shared = Arc::new(Shared { access, cluster });
+        known.push((identity, Arc::downgrade(&shared)));
+        shared
     }
 }
 
@@ -91,9 +130,21 @@ pub struct KafkaSource {
 #[derive(Debug)]
 struct Group {
     name: String,
-    cluster: Arc<Mutex<Cluster>>,
+    shared: Arc<Shared>,
     isolation: Isolation,
     watching: Mutex<Watching>,
+}
+
+impl Group {
+    /// A right is somebody's.
+    fn with_name(&self, error: SourceError) -> SourceError {
+        match (error, self.shared.access.who()) {
+            (SourceError::NotAllowed { what }, Some(who)) => {
+                SourceError::NotAllowed { what: format!("{what} for {who}") }
+            }
+            (error, _) => error,
+        }
+    }
 }
 
 /// Questions by group.
@@ -106,24 +157,38 @@ struct Sorted {
 }
 
 impl KafkaSource {
-    /// Connects to nothing yet.
-    pub fn new(products: BTreeMap<String, KafkaProduct>, clusters: &Clusters) -> Self {
+    /// Connects to nothing and reads no secret yet.
+    pub fn new(
+        products: BTreeMap<String, KafkaProduct>,
+        clusters: &Clusters,
+        secrets: &Arc<Secrets>,
+    ) -> Self {
         let mut groups: Vec<Group> = Vec::new();
         let mut by_name = BTreeMap::new();
         for (name, product) in products {
-            let cluster = clusters.get(&product);
+            let shared = clusters.get(&product, secrets);
             let isolation = product.read.isolation;
             let known = groups
                 .iter()
-                .position(|group| Arc::ptr_eq(&group.cluster, &cluster) && group.isolation == isolation);
+                .position(|group| Arc::ptr_eq(&group.shared, &shared) && group.isolation == isolation);
             let group = known.unwrap_or_else(|| {
                 let (name, watching) = (product.bootstrap.join(","), Mutex::default());
-                groups.push(Group { name, cluster, isolation, watching });
+                groups.push(Group { name, shared, isolation, watching });
                 groups.len() - 1
             });
             by_name.insert(name, (group, Arc::new(Reads::new(product.read))));
         }
         Self { products: by_name, groups, sorted: StdMutex::default(), metadata_max_age: METADATA_MAX_AGE }
+    }
+
+    /// When the certificates end that were used or shown so far: ours, the trusted ones, the brokers'.
+    pub fn certificate_ends(&self) -> Vec<CertificateEnd> {
+        self.groups.iter().flat_map(|group| group.shared.access.certificate_ends()).collect()
+    }
+
+    /// Certificates that should be renewed, as sentences.
+    pub fn ending_certificates(&self) -> Vec<String> {
+        self.groups.iter().flat_map(|group| group.shared.access.ending()).collect()
     }
 
     /// Same, with another limit than [`METADATA_MAX_AGE`]; zero asks for metadata at every look.
@@ -176,11 +241,13 @@ impl KafkaSource {
         }
         let looking = async {
             let mut watching = group.watching.lock().await;
-            let mut cluster = group.cluster.lock().await;
+            let mut cluster = group.shared.cluster.lock().await;
             // Ends before the deadline does, so that what was found out by then is told.
             let deadline = deadline.checked_sub(remaining(deadline) / 20).unwrap_or(deadline);
             let terms = Terms { isolation: group.isolation, max_age: self.metadata_max_age, deadline };
-            look(&mut cluster, &mut watching, asks, own, terms).await
+            let answers = look(&mut cluster, &mut watching, asks, own, terms).await;
+            let named = |answer: Result<Answer, SourceError>| answer.map_err(|error| group.with_name(error));
+            answers.into_iter().map(|(ask, answer)| (ask, named(answer))).collect()
         };
         if let Ok(answers) = timeout_at(deadline.into(), looking).await {
             return answers;
@@ -227,16 +294,17 @@ mod tests {
             [("a", product(&["x:1", "z:1"])), ("b", product(&["y:1"])), ("c", product(&["z:1", "x:1"]))];
         let products: BTreeMap<_, _> = products.map(|(name, product)| (name.to_owned(), product)).into();
         let clusters = Clusters::default();
-        let source = KafkaSource::new(products.clone(), &clusters);
+        let source = KafkaSource::new(products.clone(), &clusters, &Arc::default());
         assert_eq!(source.groups.len(), 2);
         assert_eq!(source.products["a"].0, source.products["c"].0);
-        let another = KafkaSource::new(products, &clusters);
-        assert!(Arc::ptr_eq(&another.groups[0].cluster, &source.groups[0].cluster));
+        let another = KafkaSource::new(products, &clusters, &Arc::default());
+        assert!(Arc::ptr_eq(&another.groups[0].shared, &source.groups[0].shared));
     }
 
     #[tokio::test]
     async fn unknown_product_is_named_with_the_known_ones() {
-        let source = KafkaSource::new([("a".to_owned(), product(&["x:1"]))].into(), &Clusters::default());
+        let products = [("a".to_owned(), product(&["x:1"]))].into();
+        let source = KafkaSource::new(products, &Clusters::default(), &Arc::default());
         let asset = Asset::Topic { product: "b".into(), topic: "t".into() };
         let asks = vec![Ask { asset, since: Since::Now }].into();
         let answers = source.look(&asks, Instant::now()).await;

@@ -32,7 +32,7 @@ impl World {
             security: Security::default(),
             read: options(given),
         };
-        KafkaSource::new([("p".to_owned(), product)].into(), &Clusters::default())
+        KafkaSource::new([("p".to_owned(), product)].into(), &Clusters::default(), &std::sync::Arc::default())
             .with_metadata_max_age(Duration::ZERO)
     }
 }

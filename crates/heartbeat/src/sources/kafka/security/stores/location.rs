@@ -1,0 +1,119 @@
+//! Where stores lie: this machine, the mounts of Databricks, object stores.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use object_store::{ObjectStoreExt as _, parse_url_opts};
+use url::Url;
+
+use crate::secrets;
+
+/// Stores are a few kilobytes; the largest set of trusted certificates has some hundred.
+const LARGEST: u64 = 10 << 20;
+
+/// Why a store's bytes cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LocationError {
+    /// Nothing is there.
+    #[error("does not exist")]
+    Missing,
+    /// The file system refuses.
+    #[error("cannot be read")]
+    File(#[source] io::Error),
+    /// A directory is there.
+    #[error("is a directory")]
+    Directory,
+    /// Something else is there.
+    #[error("has {0} bytes: no store is so large")]
+    TooLarge(u64),
+    /// Neither path nor URL.
+    #[error("is no location of a store")]
+    NoLocation,
+    /// The object store refuses or does not answer.
+    #[error("cannot be read")]
+    ObjectStore(#[source] object_store::Error),
+}
+
+impl LocationError {
+    /// True when the next look may find it.
+    pub(in super::super) fn is_passing(&self) -> bool {
+        matches!(self, Self::ObjectStore(_))
+    }
+}
+
+/// The bytes at a path or URL. Object stores are configured by the environment, as their own tools are.
+pub(in super::super) async fn read(location: &str) -> Result<Vec<u8>, LocationError> {
+    if let Some(path) = local_path(location) {
+        return read_file(&path).await;
+    }
+    let url = Url::parse(location).map_err(|_| LocationError::NoLocation)?;
+    let options = secrets::environment().into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value));
+    let (store, path) = parse_url_opts(&url, options).map_err(LocationError::ObjectStore)?;
+    let object = store.get(&path).await.map_err(|error| match error {
+        object_store::Error::NotFound { .. } => LocationError::Missing,
+        error => LocationError::ObjectStore(error),
+    })?;
+    if object.meta.size > LARGEST {
+        return Err(LocationError::TooLarge(object.meta.size));
+    }
+    Ok(object.bytes().await.map_err(LocationError::ObjectStore)?.to_vec())
+}
+
+/// The path of a location on this machine; `None`: it is on an object store.
+fn local_path(location: &str) -> Option<PathBuf> {
+    let Some((scheme, rest)) = location.split_once(":/") else { return Some(PathBuf::from(location)) };
+    let slashes = |rest: &str| PathBuf::from(format!("/{}", rest.trim_start_matches('/')));
+    match scheme.to_ascii_lowercase().as_str() {
+        "file" => {
+            let path = Url::parse(location).ok().and_then(|url| url.to_file_path().ok());
+            Some(path.unwrap_or_else(|| slashes(rest)))
+        }
+        "dbfs" => Some(Path::new("/dbfs").join(rest.trim_start_matches('/'))),
+        _ => None,
+    }
+}
+
+async fn read_file(path: &Path) -> Result<Vec<u8>, LocationError> {
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => LocationError::Missing,
+        io::ErrorKind::IsADirectory => LocationError::Directory,
+        _ => LocationError::File(error),
+    };
+    let metadata = tokio::fs::metadata(path).await.map_err(failed)?;
+    if metadata.is_dir() {
+        return Err(LocationError::Directory);
+    }
+    if metadata.len() > LARGEST {
+        return Err(LocationError::TooLarge(metadata.len()));
+    }
+    tokio::fs::read(path).await.map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("/a/b.jks", Some("/a/b.jks"))]
+    #[case("b.jks", Some("b.jks"))]
+    #[case("file:/a/b.jks", Some("/a/b.jks"))]
+    #[case("file:///a%20b.jks", Some("/a b.jks"))]
+    #[case("dbfs:/a/b.jks", Some("/dbfs/a/b.jks"))]
+    #[case("dbfs:///a/b.jks", Some("/dbfs/a/b.jks"))]
+    #[case("/Volumes/c/s/v/b.jks", Some("/Volumes/c/s/v/b.jks"))]
+    #[case("s3://bucket/b.jks", None)]
+    #[case("abfss://c@a.dfs.core.windows.net/b.jks", None)]
+    fn locations_of_databricks_are_paths(#[case] location: &str, #[case] expected: Option<&str>) {
+        assert_eq!(local_path(location).as_deref(), expected.map(Path::new));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = dir.path().join("x").display().to_string();
+        assert!(matches!(read(&missing).await, Err(LocationError::Missing)));
+        assert!(matches!(read(&dir.path().display().to_string()).await, Err(LocationError::Directory)));
+    }
+}

@@ -1,0 +1,91 @@
+//! PEM: certificates and keys as text. Line breaks don't matter, as in Kafka's own reader: texts in properties and
+//! secret scopes often lose them.
+
+use pkcs8::EncryptedPrivateKeyInfoRef;
+use rustls::pki_types::{
+    CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
+};
+
+use super::StoreProblem;
+use crate::base64;
+
+/// Whether the bytes hold a PEM block.
+pub(super) fn is_pem(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok_and(|text| text.contains("-----BEGIN "))
+}
+
+/// All certificates, in their order.
+pub(super) fn certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, StoreProblem> {
+    let blocks = blocks(bytes)?;
+    let found = blocks.into_iter().filter(|(label, _)| label == "CERTIFICATE" || label == "X509 CERTIFICATE");
+    Ok(found.map(|(_, der)| CertificateDer::from(der)).collect())
+}
+
+/// The first private key, if there is one.
+pub(super) fn key(
+    bytes: &[u8],
+    password: Option<&str>,
+) -> Result<Option<PrivateKeyDer<'static>>, StoreProblem> {
+    for (label, der) in blocks(bytes)? {
+        return Ok(Some(match label.as_str() {
+            "PRIVATE KEY" => PrivatePkcs8KeyDer::from(der).into(),
+            "RSA PRIVATE KEY" => PrivatePkcs1KeyDer::from(der).into(),
+            "EC PRIVATE KEY" => PrivateSec1KeyDer::from(der).into(),
+            "ENCRYPTED PRIVATE KEY" => decrypt(&der, password)?,
+            _ => continue,
+        }));
+    }
+    Ok(None)
+}
+
+fn decrypt(der: &[u8], password: Option<&str>) -> Result<PrivateKeyDer<'static>, StoreProblem> {
+    let password = password.ok_or(StoreProblem::NoKeyPassword)?;
+    let info = EncryptedPrivateKeyInfoRef::try_from(der)
+        .map_err(|_| StoreProblem::Unknown("the key is encrypted in a way that is not carried; `openssl pkcs8 -topk8 -v2 aes-256-cbc` makes one that is"))?;
+    let key = info.decrypt(password).map_err(|_| StoreProblem::WrongKeyPassword)?;
+    Ok(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()).into())
+}
+
+/// Label and content of each block.
+fn blocks(bytes: &[u8]) -> Result<Vec<(String, Vec<u8>)>, StoreProblem> {
+    let mut rest = std::str::from_utf8(bytes).map_err(|_| StoreProblem::Damaged("it is no text"))?;
+    let mut blocks = Vec::new();
+    while let Some((_, begun)) = rest.split_once("-----BEGIN ") {
+        let (label, body) =
+            begun.split_once("-----").ok_or(StoreProblem::Damaged("a PEM block breaks off"))?;
+        let end = format!("-----END {label}-----");
+        let (body, after) = body.split_once(&end).ok_or(StoreProblem::Damaged("a PEM block breaks off"))?;
+        if body.contains("Proc-Type:") {
+            return Err(StoreProblem::Unknown(
+                "a key is encrypted in the old way of openssl; `openssl pkcs8 -topk8` makes one that can be read",
+            ));
+        }
+        let digits: String = body.chars().filter(|digit| !digit.is_whitespace()).collect();
+        let der = base64::decode(&digits).ok_or(StoreProblem::Damaged("a PEM block is no base64"))?;
+        blocks.push((label.to_owned(), der));
+        rest = after;
+    }
+    Ok(blocks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_read_with_and_without_line_breaks() {
+        for text in [
+            "Bag Attributes\n-----BEGIN CERTIFICATE-----\nAAEC\nAwQF\n-----END CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n",
+            "-----BEGIN CERTIFICATE----- AAEC AwQF -----END CERTIFICATE----- -----BEGIN PRIVATE KEY----- AA== -----END PRIVATE KEY-----",
+        ] {
+            assert!(is_pem(text.as_bytes()));
+            let certificates = certificates(text.as_bytes()).unwrap();
+            assert_eq!(certificates, [CertificateDer::from(vec![0, 1, 2, 3, 4, 5])]);
+            assert!(matches!(key(text.as_bytes(), None).unwrap(), Some(PrivateKeyDer::Pkcs8(_))));
+        }
+        assert!(certificates(b"-----BEGIN CERTIFICATE-----\nAAEC").is_err());
+        assert!(certificates(b"-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----").is_err());
+        let encrypted = b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAEC\n-----END ENCRYPTED PRIVATE KEY-----";
+        assert!(matches!(key(encrypted, None), Err(StoreProblem::NoKeyPassword)));
+    }
+}
