@@ -40,7 +40,8 @@ async fn main() {
         idle::passes_that_write_nothing().await;
     }
     if wants("topics") {
-        topics::on_a_cluster(10_000).await;
+        topics::on_real_brokers("HEARTBEAT_BENCH_CLUSTER", 10_000).await;
+        topics::on_real_brokers("HEARTBEAT_BENCH_BROKER_ALONE", 5_000).await;
         for (topics, partitions) in [(100, 10), (1_000, 10), (10_000, 10), (33_334, 3)] {
             topics::on_the_stand_in(topics, partitions).await;
         }

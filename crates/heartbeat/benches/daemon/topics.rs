@@ -31,13 +31,13 @@ pub(crate) async fn be_a_broker() -> bool {
     true
 }
 
-/// On the cluster that `HEARTBEAT_BENCH_CLUSTER` names; `topics` of three partitions.
-pub(crate) async fn on_a_cluster(topics: usize) {
-    let Ok(bootstrap) = std::env::var("HEARTBEAT_BENCH_CLUSTER") else {
-        println!("\nno real cluster: HEARTBEAT_BENCH_CLUSTER is unset");
+/// On the real brokers that the variable names; `topics` of three partitions.
+pub(crate) async fn on_real_brokers(variable: &str, topics: usize) {
+    let Ok(bootstrap) = std::env::var(variable) else {
+        println!("\nno real brokers: {variable} is unset");
         return;
     };
-    measure("real cluster", &bootstrap, topics, 3).await;
+    measure("real brokers", &bootstrap, topics, 3).await;
 }
 
 /// On the embedded broker, in a process of its own.
@@ -83,9 +83,17 @@ async fn measure(what: &str, bootstrap: &str, topics: usize, partitions: i32) {
     let lap = Instant::now();
     yard.run(&[&check[..], &["--baseline"]].concat()).await;
     println!("check --baseline          {:>7.0} ms", lap.elapsed().as_secs_f64() * 1e3);
-    let lap = Instant::now();
-    yard.run(&check).await;
-    println!("check, idle, with start   {:>7.0} ms", lap.elapsed().as_secs_f64() * 1e3);
+    let mut checks = Vec::new();
+    let mut peak = 0.0;
+    for _ in 0..5 {
+        let lap = Instant::now();
+        peak = f64::max(peak, checked(&yard, &check).await);
+        checks.push(lap.elapsed().as_secs_f64());
+    }
+    println!(
+        "check, idle, with start   {:>7.0} ms  (median of 5), {peak:.0} MB",
+        median(checks.into_iter()) * 1e3
+    );
 
     let mut alone: Vec<Duration> = Vec::new();
     for _ in 0..30 {
@@ -114,6 +122,20 @@ async fn measure(what: &str, bootstrap: &str, topics: usize, partitions: i32) {
     println!("resident memory           {:>7.1} MB, anonymous {:.1} MB", last.resident_mb, last.anonymous_mb);
     news(bootstrap, &names, &daemon).await;
     daemon.stop().await;
+}
+
+/// Runs a command; its peak memory in MB, where GNU time is there.
+async fn checked(yard: &Yard, arguments: &[&str]) -> f64 {
+    let mut command = Command::new("/usr/bin/time");
+    command.args(["-q", "-f", "%M", env!("CARGO_BIN_EXE_heartbeat")]).args(arguments);
+    let command = command.current_dir(yard.path()).env("HEARTBEAT_WAREHOUSE", "warehouse");
+    let Ok(output) = command.stdin(Stdio::null()).output().await else {
+        yard.run(arguments).await;
+        return f64::NAN;
+    };
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    text.lines().last().and_then(|line| line.trim().parse::<f64>().ok()).map_or(f64::NAN, |kb| kb / 1024.0)
 }
 
 /// A hundred topics have news at once.
