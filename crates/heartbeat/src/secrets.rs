@@ -43,7 +43,7 @@ pub enum SecretError {
         key: String,
         /// Cause.
         #[source]
-        cause: ApiError,
+        cause: Box<ApiError>,
     },
     /// There is no client for the workspace.
     #[error("workspace {domain} cannot be asked for secrets")]

@@ -56,7 +56,7 @@ impl Secrets {
             domain: domain.clone(),
             scope: scope.clone(),
             key: key.clone(),
-            cause,
+            cause: Box::new(cause),
         })?;
         let text = std::str::from_utf8(bytes.expose()).map_err(|_| SecretError::NoText(reference.clone()))?;
         let secret = Secret::new(text);

@@ -5,6 +5,7 @@
 //! out of its map for the time of a call.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -96,7 +97,7 @@ impl Connection {
     ) -> Result<Self, ClientError> {
         let timeout = |_| ClientError::Timeout { address: address.to_owned() };
         let loaded = timeout_at(deadline.into(), access.load()).await.map_err(timeout)?;
-        let loaded = loaded.map_err(|cause| ClientError::Security { address: address.to_owned(), cause })?;
+        let loaded = loaded.map_err(|cause| unsafe_because(address, cause))?;
         let stream = timeout_at(deadline.into(), connect(address, &loaded)).await.map_err(timeout)??;
         access.opened(&loaded);
         let mut connection = Self {
@@ -219,7 +220,7 @@ impl Connection {
 
     /// The connection cannot be made safe, or the login failed.
     pub(super) fn unsafe_because(&self, cause: SecurityError) -> ClientError {
-        ClientError::Security { address: self.address.clone(), cause }
+        unsafe_because(&self.address, cause)
     }
 
     fn broken(&self, source: io::Error) -> ClientError {
@@ -240,10 +241,7 @@ impl fmt::Debug for Connection {
 
 async fn connect(address: &str, loaded: &Loaded) -> Result<Box<dyn Stream>, ClientError> {
     let io = |source| ClientError::Io { address: address.to_owned(), source };
-    let refused = |problem| ClientError::Security {
-        address: address.to_owned(),
-        cause: SecurityError::Refused(problem),
-    };
+    let refused = |problem: String| unsafe_because(address, SecurityError::Refused(problem));
     let stream = TcpStream::connect(address).await.map_err(io)?;
     stream.set_nodelay(true).map_err(io)?;
     let Some(tls) = &loaded.tls else { return Ok(Box::new(stream)) };
@@ -264,12 +262,13 @@ async fn connect(address: &str, loaded: &Loaded) -> Result<Box<dyn Stream>, Clie
     }
 }
 
+fn unsafe_because(address: &str, cause: SecurityError) -> ClientError {
+    ClientError::Security { address: address.to_owned(), cause: Box::new(cause) }
+}
+
 /// What a connection that broke off means.
 fn broken(address: &str, loaded: &Loaded, answers: u32, source: io::Error) -> ClientError {
-    let refused = |problem: String| ClientError::Security {
-        address: address.to_owned(),
-        cause: SecurityError::Refused(problem),
-    };
+    let refused = |problem: String| unsafe_because(address, SecurityError::Refused(problem));
     match (&loaded.tls, tls_error(&source)) {
         (Some(tls), Some(error)) => refused(tls.explain(error)),
         // With TLS 1.3 a broker judges our certificate when for us the handshake is over, and its word may get lost.
@@ -278,7 +277,7 @@ fn broken(address: &str, loaded: &Loaded, answers: u32, source: io::Error) -> Cl
         } else {
             "the broker closed the connection right after the TLS handshake: it may require a client certificate (`kafka_ssl_keystore_location`)".to_owned()
         }),
-        (None, _) if source.get_ref().is_some_and(|error| error.is::<SpeaksTls>()) => {
+        (None, _) if source.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<SpeaksTls>) => {
             refused(format!("{SpeaksTls}: set `security.protocol` to SSL or SASL_SSL"))
         }
         (None, _) if answers == 0 && is_closed(&source) => refused(

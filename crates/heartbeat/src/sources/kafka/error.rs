@@ -29,7 +29,7 @@ pub enum ClientError {
         address: String,
         /// Cause.
         #[source]
-        cause: SecurityError,
+        cause: Box<SecurityError>,
     },
     /// The deadline, or this request's share of it, passed first.
     #[error("{address} did not answer in time")]

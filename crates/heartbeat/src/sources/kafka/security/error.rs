@@ -3,6 +3,7 @@
 use std::error::Error;
 
 use super::{LocationError, StoreProblem};
+use crate::jobs::ApiError;
 use crate::secrets::SecretError;
 
 /// Why a connection could not be made safe, or the login failed.
@@ -15,7 +16,7 @@ pub enum SecurityError {
         what: String,
         /// Cause.
         #[source]
-        cause: SecretError,
+        cause: Box<SecretError>,
     },
     /// A store's bytes cannot be had.
     #[error("{store}")]
@@ -58,12 +59,13 @@ impl SecurityError {
     /// True when nothing has to be mended: the next look may be luckier.
     pub(in super::super) fn is_passing(&self) -> bool {
         match self {
-            Self::Secret { cause: SecretError::Scope { cause, .. }, .. } => {
-                matches!(cause, crate::jobs::ApiError::Unavailable { .. })
-            }
+            Self::Secret { cause, .. } => match cause.as_ref() {
+                SecretError::Scope { cause, .. } => matches!(cause.as_ref(), ApiError::Unavailable { .. }),
+                _ => false,
+            },
             Self::Location { cause, .. } => cause.is_passing(),
             Self::Unreachable { .. } => true,
-            Self::Secret { .. } | Self::Store { .. } | Self::Refused(_) | Self::Login(_) => false,
+            Self::Store { .. } | Self::Refused(_) | Self::Login(_) => false,
         }
     }
 

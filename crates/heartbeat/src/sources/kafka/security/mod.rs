@@ -302,7 +302,8 @@ struct Read {
 impl Reader<'_> {
     async fn secret(&mut self, what: &str, reference: &SecretRef) -> Result<Secret, SecurityError> {
         let secret = self.secrets.resolve(reference).await;
-        let secret = secret.map_err(|cause| SecurityError::Secret { what: what.to_owned(), cause })?;
+        let secret = secret
+            .map_err(|cause| SecurityError::Secret { what: what.to_owned(), cause: Box::new(cause) })?;
         self.note(secret.expose().as_bytes());
         Ok(secret)
     }
@@ -489,7 +490,7 @@ fn system_roots() -> Result<Trusted, SecurityError> {
         ));
     }
     let certificates: Vec<CertificateDer<'static>> = found.certs;
-    Ok(Trusted { name: "the system's certificates".to_owned(), certificates })
+    Ok(Trusted { name: "the system".to_owned(), certificates })
 }
 
 #[cfg(test)]

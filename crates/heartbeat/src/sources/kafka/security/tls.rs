@@ -29,7 +29,7 @@ use super::stores::KeyEntry;
 /// Whom we believe, with its name for messages.
 #[derive(Debug)]
 pub(super) struct Trusted {
-    /// ``truststore `/x` ``, "the system's certificates".
+    /// ``truststore `/x` ``, "the system".
     pub(super) name: String,
     pub(super) certificates: Vec<CertificateDer<'static>>,
 }
@@ -47,8 +47,8 @@ pub(super) struct Own {
 pub(in super::super) struct Setup {
     config: Arc<ClientConfig>,
     verifier: Arc<Verifier>,
-    /// Our certificate, for messages.
-    own: Option<Shown>,
+    /// Our certificate and its keystore, for messages.
+    own: Option<(Shown, String)>,
     /// Our certificates and the trusted ones.
     in_use: Vec<InUse>,
 }
@@ -92,7 +92,8 @@ impl Setup {
                 let chains = own.keys.iter().flat_map(|key| shown(&key.chain));
                 let role = CertificateRole::Client;
                 let chains: Vec<_> = chains.map(|shown| InUse { role, what: what.clone(), shown }).collect();
-                shown_own = own.keys.first().and_then(|key| Shown::of(key.chain.first()?));
+                let first = own.keys.first().and_then(|key| Shown::of(key.chain.first()?));
+                shown_own = first.map(|shown| (shown, own.name.clone()));
                 in_use.extend(chains);
                 builder.with_client_cert_resolver(Arc::new(OwnKeys::new(own, &provider, now)?))
             }
@@ -113,9 +114,12 @@ impl Setup {
 
     /// What a failure of TLS means.
     pub(in super::super) fn explain(&self, error: &rustls::Error) -> String {
-        let own = self.own.as_ref().map_or("none".to_owned(), |own| {
+        let own = self.own.as_ref().map_or("none".to_owned(), |(own, store)| {
             let out_of_time = own.out_of_time(Timestamp::now());
-            format!("{own}{}", out_of_time.map(|problem| format!(", which {problem}")).unwrap_or_default())
+            format!(
+                "{own} in {store}{}",
+                out_of_time.map(|problem| format!(", which {problem}")).unwrap_or_default()
+            )
         });
         match error {
             rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(refused))) => {
@@ -139,7 +143,7 @@ impl Setup {
 
     /// Whom our certificate is for, for messages.
     pub(super) fn who(&self) -> Option<String> {
-        self.own.as_ref().map(|own| format!("`{}`", own.subject))
+        self.own.as_ref().map(|(own, _)| format!("`{}`", own.subject))
     }
 
     /// A connection broke off where a broker that is not content breaks it off without a word.
@@ -396,9 +400,7 @@ impl ResolvesClientCert for OwnKeys {
     fn resolve(&self, hints: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         let signs = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(schemes).is_some();
         let is_hinted = |key: &&Arc<CertifiedKey>| {
-            key.cert.iter().any(|der| {
-                webpki_issuer(der).is_some_and(|issuer| hints.iter().any(|hint| *hint == issuer.as_slice()))
-            })
+            key.cert.iter().any(|der| issuer_of(der).is_some_and(|issuer| hints.contains(&issuer.as_slice())))
         };
         let usable = || self.0.iter().filter(signs);
         usable().find(is_hinted).or_else(|| usable().next()).or(self.0.first()).cloned()
@@ -410,7 +412,7 @@ impl ResolvesClientCert for OwnKeys {
 }
 
 /// The issuer's name in DER, as hints give it.
-fn webpki_issuer(der: &CertificateDer<'_>) -> Option<Vec<u8>> {
+fn issuer_of(der: &CertificateDer<'_>) -> Option<Vec<u8>> {
     use x509_parser::prelude::FromDer as _;
     let (_, certificate) = x509_parser::prelude::X509Certificate::from_der(der).ok()?;
     Some(certificate.issuer().as_raw().to_vec())

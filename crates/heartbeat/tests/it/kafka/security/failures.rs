@@ -25,7 +25,7 @@ async fn brokers_that_are_not_believed_are_described() {
     bed.is_told(
         "SSL",
         &json!({"security.protocol": "SSL"}),
-        &["not from anybody whom we trust", "the system's certificates"],
+        &["not from anybody whom we trust", "the system trusts"],
     )
     .await;
     let parts = ["the broker's certificate is for `elsewhere.example`, not for `127.0.0.1`"];

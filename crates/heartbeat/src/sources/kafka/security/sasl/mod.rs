@@ -93,17 +93,17 @@ pub(in super::super) async fn login(
             let (mut exchange, first) = Exchange::begin(hash, username, password.expose(), *is_token);
             let answer = talk.send(first).await?;
             let proof = exchange.prove(&answer).map_err(|problem| {
-                talk.failed(format!("the broker breaks the rules of {mechanism}: {problem}"))
+                talk.failed(&format!("the broker breaks the rules of {mechanism}: {problem}"))
             })?;
             let answer = talk.send(proof).await?;
-            exchange.verify(&answer).map_err(|problem| talk.failed(problem))?;
+            exchange.verify(&answer).map_err(|problem| talk.failed(&problem))?;
         }
         Credentials::OAuth(tokens) => {
             let message = tokens.message().await.map_err(|cause| talk.connection.unsafe_because(cause))?;
             let told = match talk.send(message).await {
                 // The broker has more to say once we say that we have heard (RFC 7628).
                 Ok(answer) if !answer.is_empty() => talk.send("\u{1}".to_owned()).await.and_then(|_| {
-                    Err(talk.failed(format!("the broker refused the token: {}", one_line(&answer))))
+                    Err(talk.failed(&format!("the broker refused the token: {}", one_line(&answer))))
                 }),
                 other => other,
             };
@@ -138,16 +138,16 @@ impl Talk<'_> {
         let offered: Vec<&str> = answer.mechanisms.iter().map(|name| &**name).collect();
         match ResponseError::try_from_code(answer.error_code) {
             None if answer.error_code == 0 => Ok(()),
-            Some(ResponseError::UnsupportedSaslMechanism) => Err(self.failed(format!(
+            Some(ResponseError::UnsupportedSaslMechanism) => Err(self.failed(&format!(
                 "{mechanism} is not enabled on this listener; it offers {}",
                 if offered.is_empty() { "none".to_owned() } else { offered.join(", ") }
             ))),
-            Some(ResponseError::IllegalSaslState) => Err(self.failed(
-                "this listener knows no login: set `security.protocol` to SSL or PLAINTEXT".to_owned(),
-            )),
+            Some(ResponseError::IllegalSaslState) => {
+                Err(self.failed("this listener knows no login: set `security.protocol` to SSL or PLAINTEXT"))
+            }
             _ => {
                 Err(self
-                    .failed(format!("the broker refused the handshake: error code {}", answer.error_code)))
+                    .failed(&format!("the broker refused the handshake: error code {}", answer.error_code)))
             }
         }
     }
@@ -158,7 +158,7 @@ impl Talk<'_> {
         let answer = self.connection.call(version, &request, self.deadline).await?;
         if answer.error_code != 0 {
             let told = answer.error_message.as_deref().unwrap_or("it says no more");
-            return Err(self.failed(format!(
+            return Err(self.failed(&format!(
                 "the broker refused {}: {}",
                 self.credentials.who(),
                 one_line(told)
@@ -170,7 +170,7 @@ impl Talk<'_> {
         Ok(String::from_utf8_lossy(&answer.auth_bytes).into_owned())
     }
 
-    fn failed(&self, problem: String) -> ClientError {
+    fn failed(&self, problem: &str) -> ClientError {
         self.connection.unsafe_because(SecurityError::Login(format!("login failed: {problem}")))
     }
 }

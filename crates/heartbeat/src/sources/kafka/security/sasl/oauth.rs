@@ -73,9 +73,12 @@ impl Tokens {
         if token.expose().is_empty() || token.expose().bytes().any(bad) {
             return Err(SecurityError::Login(format!("{} gave something that is no token", self.place())));
         }
-        let extensions: String =
-            self.extensions.iter().map(|(key, value)| format!("{key}={value}\u{1}")).collect();
-        Ok(format!("n,,\u{1}auth=Bearer {}\u{1}{extensions}\u{1}", token.expose()))
+        let mut message = format!("n,,\u{1}auth=Bearer {}\u{1}", token.expose());
+        for (key, value) in &self.extensions {
+            message.extend([key, "=", value, "\u{1}"]);
+        }
+        message.push('\u{1}');
+        Ok(message)
     }
 
     /// Forgets the token, because the broker did not take it.

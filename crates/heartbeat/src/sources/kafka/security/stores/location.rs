@@ -31,7 +31,7 @@ pub enum LocationError {
     NoLocation,
     /// The object store refuses or does not answer.
     #[error("cannot be read")]
-    ObjectStore(#[source] object_store::Error),
+    ObjectStore(#[source] Box<object_store::Error>),
 }
 
 impl LocationError {
@@ -48,15 +48,19 @@ pub(in super::super) async fn read(location: &str) -> Result<Vec<u8>, LocationEr
     }
     let url = Url::parse(location).map_err(|_| LocationError::NoLocation)?;
     let options = secrets::environment().into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value));
-    let (store, path) = parse_url_opts(&url, options).map_err(LocationError::ObjectStore)?;
-    let object = store.get(&path).await.map_err(|error| match error {
-        object_store::Error::NotFound { .. } => LocationError::Missing,
-        error => LocationError::ObjectStore(error),
-    })?;
+    let (store, path) = parse_url_opts(&url, options).map_err(on_object_store)?;
+    let object = store.get(&path).await.map_err(on_object_store)?;
     if object.meta.size > LARGEST {
         return Err(LocationError::TooLarge(object.meta.size));
     }
-    Ok(object.bytes().await.map_err(LocationError::ObjectStore)?.to_vec())
+    Ok(object.bytes().await.map_err(on_object_store)?.to_vec())
+}
+
+fn on_object_store(error: object_store::Error) -> LocationError {
+    match error {
+        object_store::Error::NotFound { .. } => LocationError::Missing,
+        error => LocationError::ObjectStore(Box::new(error)),
+    }
 }
 
 /// The path of a location on this machine; `None`: it is on an object store.

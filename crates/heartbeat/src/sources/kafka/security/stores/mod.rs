@@ -59,7 +59,7 @@ pub enum StoreProblem {
     Unknown(&'static str),
     /// PKCS#12 that breaks its rules.
     #[error("is damaged")]
-    Pkcs12(#[source] Pkcs12Error),
+    Pkcs12(#[source] Box<Pkcs12Error>),
 }
 
 impl StoreProblem {
@@ -169,7 +169,7 @@ fn pkcs12(bytes: &[u8], password: Option<&str>) -> Result<Pkcs12Archive, StorePr
         (Pkcs12Error::UnsupportedEncryptionScheme | Pkcs12Error::UnsupportedMacAlgorithm, _) => {
             StoreProblem::Unknown("it is encrypted in a way that is not carried")
         }
-        (error, _) => StoreProblem::Pkcs12(error),
+        (error, _) => StoreProblem::Pkcs12(Box::new(error)),
     })
 }
 
