@@ -105,7 +105,7 @@ async fn measure(what: &str, bootstrap: &str, topics: usize, partitions: i32) {
     let lap = Instant::now();
     let idle = passes(&daemon, 30).await;
     let last = Usage::of(&daemon);
-    let cpu = (last.cpu - first.cpu).as_secs_f64() / lap.elapsed().as_secs_f64();
+    let cpu = last.cpu.saturating_sub(first.cpu).as_secs_f64() / lap.elapsed().as_secs_f64();
     for _ in 0..30 {
         alone.push(bare.ask().await);
     }

@@ -13,7 +13,7 @@ use super::Against::{Embedded, Real};
 use super::*;
 
 /// Options as an ACON gives them.
-fn options(options: serde_json::Value) -> ReadOptions {
+fn options(options: &serde_json::Value) -> ReadOptions {
     let acon = json!({
         "sensor_source": "kafka", "data_format": "kafka", "domain": "dbc",
         "heartbeat_sensor_db_table": "a.b", "lakehouse_engine_sensor_db_table": "a.c",
@@ -26,7 +26,7 @@ fn options(options: serde_json::Value) -> ReadOptions {
 }
 
 impl World {
-    fn source_with(&self, given: serde_json::Value) -> KafkaSource {
+    fn source_with(&self, given: &serde_json::Value) -> KafkaSource {
         let product = KafkaProduct {
             bootstrap: vec![self.bootstrap.clone()],
             security: Security::default(),
@@ -58,7 +58,7 @@ async fn a_pattern_finds_topics_as_they_come_and_reads_them_from_their_beginning
         world.client.produce(&name(topic), 0, TWO, Compression::None).await;
     }
     let pattern = json!({"subscribePattern": format!("^{prefix}\\.orders"), "startingOffsets": "latest"});
-    let source = world.source_with(pattern);
+    let source = world.source_with(&pattern);
     let first = look_at(&source, "all orders", Since::Beginning).await.unwrap();
     assert!(
         first.news.is_none() && first.keep,
@@ -97,7 +97,7 @@ async fn a_row_may_name_several_topics(#[values(Embedded, Real)] against: Agains
     for topic in &topics {
         world.client.create_topic(topic, 1).await;
     }
-    let source = world.source_with(json!({}));
+    let source = world.source_with(&json!({}));
     let row = topics.join(", ");
     world.client.produce(&topics[1], 0, ONE, Compression::None).await;
     let first = look_at(&source, &row, Since::Beginning).await.unwrap();
@@ -118,7 +118,7 @@ async fn assigned_partitions_are_all_that_counts(#[values(Embedded, Real)] again
     let Some(world) = World::new(against).await else { return };
     let topic = random_topic();
     world.client.create_topic(&topic, 2).await;
-    let source = world.source_with(json!({"assign": {&topic: [1]}}));
+    let source = world.source_with(&json!({"assign": {&topic: [1]}}));
     world.client.produce(&topic, 0, ONE, Compression::None).await;
     let other = look_at(&source, "any", Since::Beginning).await.unwrap();
     assert_eq!(other.news, None);
@@ -141,7 +141,7 @@ async fn starting_offsets_and_times_hold_for_the_first_look(#[values(Embedded, R
         world.client.produce(&topic, 0, &[*record], Compression::None).await;
     }
     let first = async |given: serde_json::Value| {
-        let source = world.source_with(given);
+        let source = world.source_with(&given);
         look_at(&source, &topic, Since::Beginning).await.map(|found| (news(&found), found.keep))
     };
     assert_eq!(first(json!({})).await.unwrap(), (vec![(0, 0, 4)], false));
@@ -168,7 +168,7 @@ async fn a_row_that_fails_on_data_loss_stays_until_somebody_says_otherwise(
     let Some(world) = World::new(against).await else { return };
     let topic = random_topic();
     world.client.create_topic(&topic, 1).await;
-    let strict = world.source_with(json!({"failOnDataLoss": "true"}));
+    let strict = world.source_with(&json!({"failOnDataLoss": "true"}));
     let cursor = look_at(&strict, &topic, Since::Now).await.unwrap();
     world.client.produce(&topic, 0, TWO, Compression::None).await;
     world.client.produce(&topic, 0, ONE, Compression::None).await;

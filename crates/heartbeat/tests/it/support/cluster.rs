@@ -66,7 +66,7 @@ impl Cluster {
 
     /// Writes records by Kafka's console producer; whatever broker is down is passed over.
     pub(crate) async fn produce(&self, topic: &str, lines: &[&str]) {
-        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let text = lines.join("\n") + "\n";
         self.tool("produce", &["--topic", topic, "--producer-property", "acks=all"], &text).await;
     }
 
