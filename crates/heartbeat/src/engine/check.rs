@@ -119,10 +119,10 @@ where
     ) -> Result<(CheckReport, Answers, Versions), EngineError> {
         let (view, versions) = self.view().await?;
         let began = clock.now();
-        let deadline = Instant::now() + patience;
-        let prepared = self.prepared(&view, versions, lane, resting, mode).await;
+        let prepared = self.prepared(&view, lane, resting, mode).await;
         let mut report = prepared.report();
         let asks = prepared.asks();
+        let deadline = Instant::now() + patience;
         let found = if asks.is_empty() { Vec::new() } else { source.look(asks, deadline).await };
         let mut rows = Vec::new();
         for ((asked, ask), found) in prepared.asked().iter().zip(asks.iter()).zip(found) {

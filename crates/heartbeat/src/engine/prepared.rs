@@ -1,26 +1,31 @@
 //! The questions of a look, made once for as long as neither the tables nor the lane change.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, Weak};
 
+use futures::{StreamExt as _, stream};
 use heartbeat_core::acon::SourceKind;
-use heartbeat_core::detect::{Cursor, Mode, questions, since_position};
+use heartbeat_core::detect::{Cursor, Mode, Question, questions, since_position};
 use heartbeat_core::ids::SensorRowId;
 use heartbeat_core::position::Position;
 use heartbeat_core::row::{ControlRow, SensorRow};
 use heartbeat_core::sensor::View;
-use heartbeat_core::source::{Ask, Since};
+use heartbeat_core::source::Ask;
 use heartbeat_core::table::{Blobs, Table};
 
+use super::Engine;
 use super::check::{CheckReport, Looked, RowName};
 use super::lane::Lane;
-use super::{Engine, Versions};
 use crate::error_chain::chain;
+
+/// Stored positions that are fetched at a time.
+const FETCHES: usize = 16;
 
 /// What a look asks, and what it can tell without asking.
 #[derive(Debug)]
 pub(super) struct Prepared {
-    versions: Versions,
+    /// The tables that they were made from.
+    view: Weak<View>,
     mode: Mode,
     resting: HashSet<SensorRowId>,
     asked: Vec<Asked>,
@@ -62,8 +67,8 @@ impl Prepared {
         CheckReport { looked_at, warnings: self.warnings.clone(), watched: self.watched, losses: 0 }
     }
 
-    fn holds_for(&self, versions: Versions, resting: &HashSet<SensorRowId>, mode: Mode) -> bool {
-        self.versions == versions
+    fn holds_for(&self, view: &Arc<View>, resting: &HashSet<SensorRowId>, mode: Mode) -> bool {
+        std::ptr::eq(self.view.as_ptr(), Arc::as_ptr(view))
             && self.mode == mode
             && self.resting == *resting
             && self.unfetched.is_empty()
@@ -79,18 +84,17 @@ where
     /// The questions about the rows of a lane but those in `resting`.
     pub(super) async fn prepared(
         &self,
-        view: &View,
-        versions: Versions,
+        view: &Arc<View>,
         lane: &Lane,
         resting: &HashSet<SensorRowId>,
         mode: Mode,
     ) -> Arc<Prepared> {
         let known = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).get(lane).cloned();
-        if let Some(known) = known.filter(|known| known.holds_for(versions, resting, mode)) {
+        if let Some(known) = known.filter(|known| known.holds_for(view, resting, mode)) {
             return known;
         }
         let mut prepared = Prepared {
-            versions,
+            view: Arc::downgrade(view),
             mode,
             resting: resting.clone(),
             asked: Vec::new(),
@@ -104,17 +108,25 @@ where
             prepared.problems = problems(view, lane.kind);
             prepared.warnings = remarks_on_rows(view, lane.kind);
         }
-        let mut asks = Vec::new();
-        for question in questions(view, lane.kind, mode) {
-            let sensor = &view.sensors[question.sensor];
-            if !lane.has(&question.asset) || resting.contains(&sensor.row_id) {
-                continue;
-            }
-            let row = RowName::of(sensor);
-            match self.since(view, question.since, lane.kind).await {
+        let of_lane: Vec<Question> = questions(view, lane.kind, mode)
+            .into_iter()
+            .filter(|question| lane.has(&question.asset))
+            .filter(|question| !resting.contains(&view.sensors[question.sensor].row_id))
+            .collect();
+        let stored = self.fetch_positions(view, &of_lane).await;
+        let mut asks = Vec::with_capacity(of_lane.len());
+        for Question { sensor, asset, since } in of_lane {
+            let row = RowName::of(&view.sensors[sensor]);
+            let since = match since {
+                Cursor::Ready(since) => Ok(since),
+                Cursor::Digest(digest) => {
+                    stored[&digest].clone().map(|position| since_position(lane.kind, position))
+                }
+            };
+            match since {
                 Ok(since) => {
-                    asks.push(Ask { asset: question.asset, since });
-                    prepared.asked.push(Asked { sensor: question.sensor, row });
+                    asks.push(Ask { asset, since });
+                    prepared.asked.push(Asked { sensor, row });
                 }
                 Err(problem) => prepared.unfetched.push((row, problem)),
             }
@@ -126,33 +138,56 @@ where
         prepared
     }
 
-    /// The cursor of a question, fetched when it is stored beside the table; or what is wrong with it.
-    async fn since(&self, view: &View, cursor: Cursor, kind: SourceKind) -> Result<Since, String> {
-        let digest = match cursor {
-            Cursor::Ready(since) => return Ok(since),
-            Cursor::Digest(digest) => digest,
-        };
-        if let Some(position) = self.fetched(|known| known.get(&digest).cloned()) {
-            return Ok(since_position(kind, position));
+    /// The positions that are stored beside the table, by digest; or what is wrong with them.
+    async fn fetch_positions(
+        &self,
+        view: &View,
+        questions: &[Question],
+    ) -> HashMap<String, Result<Position, String>> {
+        let digests: HashSet<&str> = questions
+            .iter()
+            .filter_map(|question| match &question.since {
+                Cursor::Digest(digest) => Some(digest.as_str()),
+                Cursor::Ready(_) => None,
+            })
+            .collect();
+        if digests.is_empty() {
+            return HashMap::new();
         }
+        let fetches: Vec<_> =
+            digests.into_iter().map(|digest| self.fetch_position(digest.to_owned())).collect();
+        let positions: HashMap<_, _> = stream::iter(fetches).buffer_unordered(FETCHES).collect().await;
+        // What no row names any more has been superseded.
+        let named = view.digests();
+        self.fetched(|known| {
+            known.retain(|digest, _| named.contains(digest));
+            for (digest, position) in &positions {
+                if let Ok(position) = position {
+                    known.insert(digest.clone(), position.clone());
+                }
+            }
+        });
+        positions
+    }
+
+    async fn fetch_position(&self, digest: String) -> (String, Result<Position, String>) {
+        let known = self.fetched(|known| known.get(&digest).cloned());
+        let position = match known {
+            Some(position) => Ok(position),
+            None => self.read_position(&digest).await,
+        };
+        (digest, position)
+    }
+
+    async fn read_position(&self, digest: &str) -> Result<Position, String> {
         let mend = "`check --baseline` starts anew from what is there";
-        let stored = self.blobs.get(&digest).await;
+        let stored = self.blobs.get(digest).await;
         let bytes = stored
             .map_err(|error| format!("its stored position cannot be read: {}; {mend}", chain(&error)))?
             .ok_or_else(|| {
                 format!("its stored position {digest} is missing beside the sensor table; {mend}")
             })?;
-        let position = serde_json::from_slice::<Position>(&bytes);
-        if let Ok(position) = &position {
-            // What no row names any more has been superseded.
-            let named = view.digests();
-            self.fetched(|known| {
-                known.retain(|digest, _| named.contains(digest));
-                known.insert(digest.clone(), position.clone());
-            });
-        }
-        position
-            .map(|position| since_position(kind, position))
+        serde_json::from_slice::<Position>(&bytes)
             .map_err(|cause| format!("its stored position {digest} is damaged: {cause}; {mend}"))
     }
 

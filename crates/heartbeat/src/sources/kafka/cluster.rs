@@ -22,6 +22,7 @@ use super::error::{ClientError, Code, PartitionError};
 use super::metadata::{self, METADATA, View};
 use super::offsets::{LIST_OFFSETS, Question, Told, build_list_offsets, judge_list_offsets};
 use super::security::Access;
+use crate::error_chain::chain;
 
 const ATTEMPTS: u32 = 3;
 
@@ -31,6 +32,12 @@ pub(super) type OffsetResult = Result<Option<Told>, PartitionError>;
 /// How long a broker that did not answer in time last may take: enough for one that is well again, and not so much that
 /// the rows of the other leaders are late.
 const SHORT_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How often it gets all the time there is nevertheless: it may be far away, and have to be connected to anew.
+const TRY_AGAIN: Duration = Duration::from_secs(30);
+
+/// What a broker gets at least to tell metadata, where there is so much.
+const METADATA_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Questions (with the leader epoch of each) by request: isolation level, and how often a partition came before.
 type Requests = HashMap<(Isolation, u32), Vec<(usize, i32)>>;
@@ -42,8 +49,10 @@ pub(super) struct Cluster {
     security: Arc<Access>,
     connections: HashMap<String, Connection>,
     view: View,
-    /// Brokers that did not answer in time last.
-    hanging: HashSet<String>,
+    /// Brokers that did not answer in time last, with when they were last given all the time there was.
+    hanging: HashMap<String, Instant>,
+    /// Counts questions that any broker can answer: each begins with another one.
+    turn: usize,
     /// Names of all topics, when somebody needed them, with a number that is raised when they change.
     names: (Arc<[String]>, u64, Option<Instant>),
 }
@@ -71,7 +80,8 @@ impl Cluster {
             security,
             connections: HashMap::new(),
             view: View::default(),
-            hanging: HashSet::new(),
+            hanging: HashMap::new(),
+            turn: 0,
             names: (Arc::new([]), 0, None),
         }
     }
@@ -112,11 +122,17 @@ impl Cluster {
         if self.names.2.is_none_or(|asked_at| asked_at.elapsed() >= max_age) {
             let asked_at = Instant::now();
             let judge = |answer| Ok(metadata::judge_listing(answer));
-            let mut names = self.ask_any_broker(deadline, metadata::build_listing, judge).await?;
+            let mut names = match self.ask_any_broker(deadline, metadata::build_listing, judge).await {
+                Ok(names) => names,
+                // Those of before will do until it can be told again.
+                Err(_) if self.names.2.is_some() => return Ok((Arc::clone(&self.names.0), self.names.1)),
+                Err(error) => return Err(error),
+            };
             names.sort_unstable();
             let changed = *names != *self.names.0;
             let known = if changed { names.into() } else { Arc::clone(&self.names.0) };
-            self.names = (known, self.names.1 + u64::from(changed), Some(asked_at));
+            let version = self.names.1 + u64::from(changed || self.names.2.is_none());
+            self.names = (known, version, Some(asked_at));
         }
         Ok((Arc::clone(&self.names.0), self.names.1))
     }
@@ -127,9 +143,17 @@ impl Cluster {
     }
 
     /// Until when a broker may take: one that hung last gets little, so that the others are not late.
-    pub(super) fn patience(&self, address: &str, deadline: Instant) -> Instant {
-        let half = Instant::now() + remaining(deadline) / 2;
-        if self.hanging.contains(address) { half.min(Instant::now() + SHORT_PATIENCE) } else { half }
+    pub(super) fn patience(&mut self, address: &str, deadline: Instant) -> Instant {
+        let now = Instant::now();
+        let half = now + remaining(deadline) / 2;
+        match self.hanging.get_mut(address) {
+            None => half,
+            Some(given) if given.elapsed() >= TRY_AGAIN => {
+                *given = now;
+                half
+            }
+            Some(_) => half.min(now + SHORT_PATIENCE),
+        }
     }
 
     /// A broker has answered.
@@ -139,10 +163,14 @@ impl Cluster {
         }
     }
 
-    /// A broker has not.
-    pub(super) fn failed(&mut self, address: &str, error: &ClientError) {
-        if matches!(error, ClientError::Timeout { .. }) && self.hanging.insert(address.to_owned()) {
-            tracing::warn!(cluster = self.name(), address, "broker does not answer in time");
+    /// A broker has not, in the time that it was given.
+    pub(super) fn failed(&mut self, line: &Line, given: Duration, error: &ClientError) {
+        // A connection that is kept waits because the broker has told to.
+        let hangs = matches!(error, ClientError::Timeout { .. }) && line.connection.is_none();
+        let address = line.address();
+        if hangs && given >= SHORT_PATIENCE && !self.hanging.contains_key(address) {
+            tracing::warn!(cluster = self.name(), address, ?given, "broker does not answer in time");
+            self.hanging.insert(address.to_owned(), Instant::now());
         }
     }
 
@@ -208,12 +236,22 @@ impl Cluster {
         addresses.extend(self.view.brokers.values().map(ToString::to_string));
         let mut seen = HashSet::new();
         addresses.retain(|address| seen.insert(address.clone()));
-        addresses.sort_by_key(|address| self.hanging.contains(address));
+        // No broker's view of the cluster is the only one.
+        self.turn = self.turn.wrapping_add(1);
+        let first = self.turn % addresses.len().max(1);
+        addresses.rotate_left(first);
+        addresses.sort_by_key(|address| self.hanging.contains_key(address));
         let mut last =
             ClientError::BadAnswer { address: self.name(), problem: "no broker to ask".to_owned() };
         for (index, address) in addresses.iter().enumerate() {
-            let share = remaining(deadline) / u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
-            let until = self.patience(address, Instant::now() + 2 * share);
+            let left = remaining(deadline);
+            if left.is_zero() {
+                break;
+            }
+            let share = left / u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
+            let share = share.max(METADATA_PATIENCE.min(left / 3));
+            let asked_at = Instant::now();
+            let until = self.patience(address, asked_at + 2 * share).min(deadline);
             let mut line = self.lend(address);
             let asked = line.call(METADATA, until, |_| build()).await;
             match asked.and_then(|(answer, _)| {
@@ -226,9 +264,10 @@ impl Cluster {
                     return Ok(answer);
                 }
                 Err(error) => {
-                    tracing::debug!(address, %error, "no metadata");
-                    self.failed(address, &error);
-                    last = error;
+                    tracing::debug!(address, error = chain(&error), "no metadata");
+                    self.failed(&line, until.saturating_duration_since(asked_at), &error);
+                    self.give_back(line);
+                    tell_worse(&mut last, error);
                 }
             }
         }
@@ -344,6 +383,7 @@ impl Line {
         request: &mut Encoded,
         deadline: Instant,
     ) -> Result<Bytes, ClientError> {
+        self.obeys(deadline)?;
         if let Some(mut connection) = self.current() {
             match connection.send(request, deadline).await {
                 Ok(answer) => {
@@ -365,6 +405,16 @@ impl Line {
         self.connection.take().filter(|open| !open.is_outdated())
     }
 
+    /// A request that the broker has told to wait for longer than there is time is not sent, and its connection kept.
+    fn obeys(&self, deadline: Instant) -> Result<(), ClientError> {
+        match &self.connection {
+            Some(open) if open.is_throttled_beyond(deadline) => {
+                Err(ClientError::Timeout { address: self.address.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn address(&self) -> &str {
         &self.address
     }
@@ -376,6 +426,7 @@ impl Line {
         deadline: Instant,
         build: impl FnOnce(i16) -> R,
     ) -> Result<(R::Response, i16), ClientError> {
+        self.obeys(deadline)?;
         let mut connection = match self.current() {
             Some(connection) => connection,
             None => Connection::open(&self.address, &self.security, deadline).await?,
@@ -431,6 +482,16 @@ async fn ask_leader(
         }
     }
     (line, results)
+}
+
+/// Keeps what tells most: a broker that refuses us says more than one that cannot be reached.
+fn tell_worse(told: &mut ClientError, error: ClientError) {
+    let says_why = |error: &ClientError| {
+        !matches!(error, ClientError::Io { .. } | ClientError::Timeout { .. } | ClientError::BadAnswer { .. })
+    };
+    if says_why(&error) || !says_why(told) {
+        *told = error;
+    }
 }
 
 /// Time until `deadline`, zero when it has passed.

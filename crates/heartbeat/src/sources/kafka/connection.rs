@@ -199,6 +199,11 @@ impl Connection {
         Ok(answer)
     }
 
+    /// Whether the broker has told to wait for longer than until then.
+    pub(super) fn is_throttled_beyond(&self, deadline: Instant) -> bool {
+        self.not_before.is_some_and(|instant| instant >= deadline)
+    }
+
     async fn wait_while_throttled(&mut self, deadline: Instant) -> Result<(), ClientError> {
         if let Some(instant) = self.not_before.take() {
             if instant >= deadline {

@@ -176,6 +176,11 @@ pub(super) enum PartitionError {
 }
 
 impl PartitionError {
+    /// True when the leader did not answer in time.
+    pub(super) fn is_timeout(&self) -> bool {
+        matches!(self, Self::Client(error) if matches!(error.as_ref(), ClientError::Timeout { .. }))
+    }
+
     pub(super) fn is_passing(&self) -> bool {
         match self {
             Self::Code(code) => code.is_passing(),

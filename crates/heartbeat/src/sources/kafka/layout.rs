@@ -68,7 +68,7 @@ pub(super) struct Layout {
     /// Parts of each topic.
     pub(super) parts_of: Vec<Vec<usize>>,
     /// Questions of this layout, by their index.
-    pub(super) subjects: Vec<(usize, Subject)>,
+    pub(super) subjects: Vec<(usize, Arc<Reads>, Subject)>,
 }
 
 impl Layout {
@@ -92,7 +92,7 @@ impl Layout {
         for (ask, reads) in own {
             let Asset::Topic { topic, .. } = &asks[*ask].asset else { continue };
             let subject = layout.lay_out(*ask, topic, reads, names);
-            layout.subjects.push((*ask, subject));
+            layout.subjects.push((*ask, Arc::clone(reads), subject));
         }
         layout
     }
@@ -129,7 +129,12 @@ impl Layout {
                 let matches = |name: &&String| {
                     pattern.is_some_and(|pattern| pattern.is_match(name.as_str()).unwrap_or(false))
                 };
-                names.iter().filter(matches).cloned().collect()
+                let mut topics: BTreeSet<String> = names.iter().filter(matches).cloned().collect();
+                // Whether a topic is gone, or was only not listed to us, is told when it is asked for by name.
+                if let Since::Position(Position::Topics(cursor)) = &self.asks[ask].since {
+                    topics.extend(cursor.topics.keys().filter(matches).cloned());
+                }
+                topics
             }
             Topics::Assigned(assigned) => assigned.keys().cloned().collect(),
         };

@@ -29,7 +29,7 @@ fn layout(asks: Vec<Ask>, topics: &Topics) -> Layout {
 }
 
 fn topics_of_first(layout: &Layout) -> Vec<&str> {
-    match &layout.subjects[0].1 {
+    match &layout.subjects[0].2 {
         Subject::One(part) => vec![&layout.topics[layout.parts[*part].topic]],
         Subject::Several(parts) => {
             parts.iter().map(|part| &*layout.topics[layout.parts[*part].topic]).collect()

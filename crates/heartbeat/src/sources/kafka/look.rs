@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use heartbeat_core::position::{Loss, LossCause, Position};
-use heartbeat_core::source::{Answer, Ask, Finding, SourceError};
+use heartbeat_core::source::{Answer, Ask, Finding, Since, SourceError};
 
 use super::Isolation;
 use super::cluster::{Cluster, OffsetResult};
@@ -61,9 +61,17 @@ pub(super) async fn look(
     };
     let (names, names_version) = match names {
         Ok(names) => names,
+        // Rows without a pattern need no names. Versions of names begin with 1.
         Err(error) => {
             let what = format!("kafka cluster {}", cluster.name());
-            return own.iter().map(|(ask, _)| (*ask, Err(error.for_row(&what)))).collect();
+            let (needing, others): (Vec<_>, Vec<_>) =
+                own.iter().cloned().partition(|(_, reads)| reads.needs_names());
+            let mut answers: Answers =
+                needing.into_iter().map(|(ask, _)| (ask, Err(error.for_row(&what)))).collect();
+            if !others.is_empty() {
+                answers.extend(Box::pin(look(cluster, watching, asks, &others, terms)).await);
+            }
+            return answers;
         }
     };
     if !watching.layout.as_ref().is_some_and(|layout| layout.is_of(asks, names_version)) {
@@ -78,7 +86,8 @@ pub(super) async fn look(
     let Some(poll) = watching.poll.as_mut() else { return Vec::new() };
     poll.ask(cluster, layout, terms.deadline).await;
     let stirred = poll.stirred();
-    if stirred.is_empty() && layout.subjects.iter().all(|(_, subject)| matches!(subject, Subject::One(_))) {
+    if stirred.is_empty() && layout.subjects.iter().all(|(_, _, subject)| matches!(subject, Subject::One(_)))
+    {
         return Vec::new();
     }
     let mut view = Standings { cluster, layout, terms, started, by_topic: HashMap::new() };
@@ -147,8 +156,7 @@ async fn answer(view: &mut Standings<'_>, truths: &Truths) -> PartAnswers {
         let row = &layout.parts[part];
         let Some(Ok(stand)) = view.by_topic.get(&row.topic) else { continue };
         let own = restricted(&stand.position, &row.read);
-        let told = truths.get(&row.topic).and_then(|told| told.as_ref().ok());
-        let known = view.known(row, stand, own.as_ref(), told);
+        let known = view.known(row, stand, own.as_ref(), truths.get(&row.topic));
         let answer = match plan {
             Plan::Settle { keep } => {
                 let position = Position::Kafka(carried_over(known.now, known.since, &[]));
@@ -160,6 +168,14 @@ async fn answer(view: &mut Standings<'_>, truths: &Truths) -> PartAnswers {
             }
             _ => continue,
         };
+        let answer = answer.map(|mut found| {
+            if let Some((partition, error)) = stand.missing_for(&row.read) {
+                let error =
+                    error.for_row(&format!("topic `{}` on {name}", layout.topics[row.topic]), partition);
+                found.remarks.push(format!("partition {partition} was left out: {error}"));
+            }
+            found
+        });
         answers.insert(part, answer.map(Answer::from));
     }
     answers
@@ -172,12 +188,26 @@ fn plan(view: &Standings<'_>, truths: &Truths, name: &str) -> (Vec<(usize, Plan)
     for (&topic, standing) in &view.by_topic {
         let what = format!("topic `{}` on {name}", layout.topics[topic]);
         for &part in &layout.parts_of[topic] {
-            let refused = match (standing, truths.get(&topic)) {
-                (Err(error), _) => error.for_row(name, &what),
-                (Ok(_), Some(Err((partition, error)))) => error.for_row(&what, *partition),
-                (Ok(stand), told) => {
-                    let told = told.and_then(|told| told.as_ref().ok());
-                    match view.plan(&layout.parts[part], stand, told) {
+            let row = &layout.parts[part];
+            let refused = match standing {
+                Err(error) => error.for_row(name, &what),
+                Ok(stand) => {
+                    // What begins somewhere must know of all partitions: those of later are read from their beginning.
+                    let begins = !matches!(layout.since(row), Since::Position(_));
+                    let missing = stand.missing_for(&row.read);
+                    let unknown = stand.unknown_to(&row.read);
+                    match view.plan(row, stand, truths.get(&topic)) {
+                        _ if unknown.is_some() => SourceError::Misconfigured {
+                            problem: format!("{what} has no partition {}", unknown.unwrap_or_default()),
+                        },
+                        Plan::Idle | Plan::Settle { .. } | Plan::Read { .. }
+                            if begins && let Some((partition, error)) = missing =>
+                        {
+                            error.for_row(&what, partition)
+                        }
+                        Plan::Idle if let Some((partition, error)) = missing => {
+                            error.for_row(&what, partition)
+                        }
                         Plan::Doubt(problem) => SourceError::Doubtful { what: what.clone(), problem },
                         Plan::Refused(problem) => SourceError::Misconfigured { problem },
                         Plan::Verify(_) => SourceError::Doubtful {
@@ -322,17 +352,19 @@ fn undecided(scan: &Scan<'_>, what: &str) -> SourceError {
 /// The answers by question.
 fn assemble(layout: &Layout, mut parts: PartAnswers) -> Answers {
     let mut answers = Answers::new();
-    for (ask, subject) in &layout.subjects {
+    for (ask, reads, subject) in &layout.subjects {
         match subject {
             Subject::One(part) => answers.extend(parts.remove(part).map(|answer| (*ask, answer))),
             Subject::Several(own) => {
                 let own = own.iter().map(|part| {
                     let row = &layout.parts[*part];
                     let answer = parts.remove(part).unwrap_or(Ok(Answer::Same));
-                    union::Part { topic: &layout.topics[row.topic], since: layout.since(row), answer }
+                    let read = &*row.read;
+                    union::Part { topic: &layout.topics[row.topic], since: layout.since(row), read, answer }
                 });
-                let row = &layout.ask(*ask).since;
-                match union::unite(row, own.collect()) {
+                let parts: Vec<union::Part<'_>> = own.collect();
+                let row = union::Row { since: &layout.ask(*ask).since, read: &reads.options };
+                match union::unite(&row, parts) {
                     Ok(Answer::Same) => {}
                     united => answers.push((*ask, united)),
                 }

@@ -82,9 +82,12 @@ impl View {
         let mut failed = HashMap::new();
         for &name in asked {
             match answer.topics.remove(name) {
-                Some(Ok(topic)) => match self.topics.get_mut(name) {
-                    Some((known, described_at)) if **known == topic => *described_at = asked_at,
-                    _ => {
+                Some(Ok(mut topic)) => match self.topics.get_mut(name) {
+                    Some((known, described_at)) if topic.brings_nothing_to(known) => *described_at = asked_at,
+                    known => {
+                        if let Some((known, _)) = known {
+                            topic.keep_newer(known);
+                        }
                         self.topics.insert(name.to_owned(), (Arc::new(topic), asked_at));
                         changed = true;
                     }
@@ -109,6 +112,28 @@ impl View {
 }
 
 impl Topic {
+    /// Whether it is as it is known to be, or older: a broker that lags behind the others describes it.
+    fn brings_nothing_to(&self, known: &Self) -> bool {
+        let mut newest = self.clone();
+        newest.keep_newer(known);
+        newest == *known
+    }
+
+    /// Keeps leaders of a later epoch than this description has.
+    fn keep_newer(&mut self, known: &Self) {
+        if self.id != known.id || self.id.is_nil() {
+            return;
+        }
+        for (partition, leadership) in &mut self.partitions {
+            if let Some(newer) = known.partitions.get(partition)
+                && newer.epoch > leadership.epoch
+                && leadership.epoch >= 0
+            {
+                *leadership = *newer;
+            }
+        }
+    }
+
     /// The id as Kafka's own tools print it (URL-safe base64), `None` for a nil id.
     pub(super) fn id_text(&self) -> Option<String> {
         const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -268,6 +293,23 @@ mod tests {
         let judged = judge_metadata(&["a"], answer(vec![described("a", gone, &[])])).unwrap();
         assert_eq!(view.take(&["a"], judged, now), [("a", Code::UNKNOWN_TOPIC)].into());
         assert!(view.topics.is_empty());
+    }
+
+    #[test]
+    fn leaders_of_an_earlier_epoch_are_not_taken_for_the_present_ones() {
+        let of = |leader, epoch| Topic {
+            id: Uuid::from_u128(1),
+            partitions: [(0, Leadership { leader: Some(leader), epoch })].into(),
+        };
+        let mut stale = of(1, 4);
+        stale.keep_newer(&of(2, 5));
+        assert_eq!(stale, of(2, 5));
+        let mut newer = of(1, 6);
+        newer.keep_newer(&of(2, 5));
+        assert_eq!(newer, of(1, 6));
+        let mut another = Topic { id: Uuid::from_u128(2), ..of(1, 0) };
+        another.keep_newer(&of(2, 5));
+        assert_eq!(another.partitions, of(1, 0).partitions);
     }
 
     #[test]

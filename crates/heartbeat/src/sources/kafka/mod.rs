@@ -35,6 +35,7 @@ mod standing;
 mod union;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -123,6 +124,7 @@ pub struct KafkaSource {
     products: BTreeMap<String, (usize, Arc<Reads>)>,
     groups: Vec<Group>,
     sorted: StdMutex<Option<Arc<Sorted>>>,
+    turn: AtomicUsize,
     metadata_max_age: Duration,
 }
 
@@ -178,7 +180,13 @@ impl KafkaSource {
             });
             by_name.insert(name, (group, Arc::new(Reads::new(product.read))));
         }
-        Self { products: by_name, groups, sorted: StdMutex::default(), metadata_max_age: METADATA_MAX_AGE }
+        Self {
+            products: by_name,
+            groups,
+            sorted: StdMutex::default(),
+            turn: AtomicUsize::new(0),
+            metadata_max_age: METADATA_MAX_AGE,
+        }
     }
 
     /// When the certificates end that were used or shown so far: ours, the trusted ones, the brokers'.
@@ -265,7 +273,10 @@ impl Source for KafkaSource {
         for (ask, problem) in &sorted.refused {
             answers[*ask] = Err(SourceError::Misconfigured { problem: problem.clone() });
         }
+        // Groups of one cluster wait for each other; none is always the last.
+        let first = self.turn.fetch_add(1, Ordering::Relaxed) % self.groups.len().max(1);
         let groups = self.groups.iter().zip(&sorted.by_group);
+        let groups = groups.clone().skip(first).chain(groups.take(first));
         let looks = groups.map(|(group, own)| self.look_at_group(group, asks, own, deadline));
         for (ask, answer) in join_all(looks).await.into_iter().flatten() {
             answers[ask] = answer;

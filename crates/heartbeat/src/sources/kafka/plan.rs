@@ -205,8 +205,13 @@ fn step(known: &Known<'_>, cursor: &KafkaPosition, partition: i32, end: i64) -> 
         // A new partition may have lost its beginning already.
         return if end > 0 { Step::Read(From::New) } else { Step::Same };
     };
+    // Without topic ids a topic that was made again is told by its offsets and epochs alone.
+    let may_be_another = known.now.topic_id.is_none();
     let epochs = cursor.epochs.get(&partition).zip(known.now.epochs.get(&partition));
     match epochs {
+        Some((then, now)) if now < then && may_be_another && known.confirmed => {
+            return Step::CutOff { at: None };
+        }
         Some((then, now)) if now < then => {
             return Step::Doubt(format!(
                 "partition {partition} was answered by a leader that has been deposed"
@@ -215,10 +220,10 @@ fn step(known: &Known<'_>, cursor: &KafkaPosition, partition: i32, end: i64) -> 
         Some((then, now)) if now > then => match known.truths.map(|truths| truths.get(&(partition, *then))) {
             None => return Step::Verify(*then),
             Some(Some(EpochEnd::At(offset))) if *offset < reached => {
-                return Step::CutOff { at: Some(*offset) };
+                return Step::CutOff { at: Some(*offset).filter(|_| !may_be_another || end >= reached) };
             }
-            Some(Some(EpochEnd::Unknown)) => return Step::CutOff { at: None },
-            Some(Some(EpochEnd::At(_)) | None) => {}
+            // Logs of old message formats have no epochs; that proves nothing.
+            Some(Some(EpochEnd::At(_) | EpochEnd::Unknown) | None) => {}
         },
         _ => {}
     }
@@ -226,7 +231,9 @@ fn step(known: &Known<'_>, cursor: &KafkaPosition, partition: i32, end: i64) -> 
         std::cmp::Ordering::Greater => Step::Read(From::Offset(reached)),
         std::cmp::Ordering::Equal => Step::Same,
         // A row that read uncommitted before stands behind the last stable offset.
-        std::cmp::Ordering::Less if known.read.isolation == Isolation::ReadCommitted => Step::Same,
+        std::cmp::Ordering::Less if known.read.isolation == Isolation::ReadCommitted && !may_be_another => {
+            Step::Same
+        }
         std::cmp::Ordering::Less if known.confirmed => Step::CutOff { at: None },
         std::cmp::Ordering::Less => {
             Step::Doubt(format!("partition {partition} ends at {end}, before {reached}, where it ended last"))
@@ -317,7 +324,10 @@ pub(super) fn carried_over(now: &KafkaPosition, since: &Since, losses: &[Loss]) 
             }
         }
         for (partition, epoch) in &cursor.epochs {
-            position.epochs.entry(*partition).or_insert(*epoch);
+            // An offset that was told without an epoch has none.
+            if !now.offsets.contains_key(partition) {
+                position.epochs.insert(*partition, *epoch);
+            }
         }
         // A broker without topic ids must not make us forget the one we know.
         position.topic_id = now.topic_id.clone().or_else(|| cursor.topic_id.clone());

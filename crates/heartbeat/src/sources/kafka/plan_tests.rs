@@ -114,7 +114,7 @@ fn ends_behind_the_cursor_are_doubted_and_then_taken_for_a_log_that_was_cut_off(
 #[case::log_went_on(EpochEnd::At(9), read(&[(0, From::Offset(5))]), None)]
 #[case::log_ends_where_we_stand(EpochEnd::At(5), read(&[(0, From::Offset(5))]), None)]
 #[case::log_was_cut_off(EpochEnd::At(3), read(&[(0, From::Offset(3))]), Some(3))]
-#[case::nothing_is_known_of_the_epoch(EpochEnd::Unknown, read(&[(0, EARLIEST)]), Some(8))]
+#[case::nothing_is_known_of_the_epoch(EpochEnd::Unknown, read(&[(0, From::Offset(5))]), None)]
 fn after_an_election_the_log_is_verified(
     #[case] truth: EpochEnd,
     #[case] expected: Plan,
@@ -135,6 +135,28 @@ fn a_deposed_leader_is_not_believed() {
     let now = with_epochs(&[(0, 8, 1)]);
     let since = Since::Position(Position::Kafka(with_epochs(&[(0, 5, 2)])));
     assert!(matches!(plan(&now, &since), Plan::Doubt(problem) if problem.contains("deposed")));
+}
+
+#[test]
+fn without_topic_ids_a_topic_made_again_is_told_by_what_went_back() {
+    let without_id = |ends: &[(i32, i64, i32)]| KafkaPosition { topic_id: None, ..with_epochs(ends) };
+    let since = Since::Position(Position::Kafka(without_id(&[(0, 100, 3)])));
+    let committed = ReadOptions { isolation: Isolation::ReadCommitted, ..ReadOptions::default() };
+    for (now, truth) in [((0, 5, 0), None), ((0, 5, 3), None), ((0, 5, 4), Some(EpochEnd::At(5)))] {
+        let now = without_id(&[now]);
+        let truths = truth.map(|truth| [((0, 3), truth)].into());
+        let known =
+            Known { now: &now, since: &since, read: &committed, truths: truths.as_ref(), confirmed: true };
+        let Plan::Read { from, losses, .. } = plan_row(&known) else { panic!("not read: {now:?}") };
+        assert_eq!((from, losses.len()), (vec![(0, EARLIEST)], 1), "{now:?}");
+    }
+}
+
+#[test]
+fn an_offset_told_without_epoch_has_none() {
+    let since = Since::Position(Position::Kafka(with_epochs(&[(0, 5, 3), (1, 5, 3)])));
+    let position = carried_over(&topic("id", &[(0, 9)]), &since, &[]);
+    assert_eq!(position.epochs, [(1, 3)].into());
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::join_all;
@@ -20,6 +20,7 @@ use super::error::{ClientError, Code, PartitionError};
 use super::layout::Layout;
 use super::metadata::Topic;
 use super::offsets::{At, LIST_OFFSETS, Question, Told, build_list_offsets};
+use crate::error_chain::chain;
 
 /// How long a leader may wait for a remote tier (KIP-1005); ends are local.
 const TIMEOUT_MS: i32 = 5_000;
@@ -50,6 +51,9 @@ pub(super) struct Described {
     topic: Arc<Topic>,
     first: usize,
 }
+
+/// Partitions whose end is not known, and why.
+pub(super) type Missing = BTreeMap<i32, PartitionError>;
 
 /// One partition's answer.
 #[derive(Debug, Clone, Copy)]
@@ -130,10 +134,12 @@ impl Poll {
             *end = if leader.is_some() { End::Unanswered } else { End::NoLeader };
         }
         let (isolation, described, partitions) = (self.isolation, &self.described, &self.partitions);
+        let asked_at = Instant::now();
         let asked = self.leaders.iter_mut().map(|leader| {
             let line = cluster.lend(&leader.address);
             let until = cluster.patience(&leader.address, deadline);
-            async move {
+            let given = until.saturating_duration_since(asked_at);
+            let answer = async move {
                 if leader.request.is_none() {
                     let encode = |version| encode(leader, layout, described, partitions, isolation, version);
                     match line_version(line, until, encode).await {
@@ -146,15 +152,16 @@ impl Poll {
                 } else {
                     exchange(line, leader, until).await
                 }
-            }
+            };
+            async move { (answer.await, given) }
         });
         let answers = join_all(asked.collect::<Vec<_>>()).await;
-        for (index, (line, answer)) in answers.into_iter().enumerate() {
+        for (index, ((line, answer), given)) in answers.into_iter().enumerate() {
             let taken = match answer {
                 Ok((version, body)) => self.take(index, layout, version, &body).map_err(Err),
                 Err(error) => Err(Ok(error)),
             };
-            self.finish(cluster, index, line, taken);
+            self.finish(cluster, index, line, given, taken);
         }
     }
 
@@ -163,6 +170,7 @@ impl Poll {
         cluster: &mut Cluster,
         index: usize,
         mut line: Line,
+        given: Duration,
         taken: Result<i32, Result<ClientError, String>>,
     ) {
         let error = match taken {
@@ -176,8 +184,8 @@ impl Poll {
             Err(Ok(error)) => error,
             Err(Err(problem)) => line.bad(problem),
         };
-        cluster.failed(line.address(), &error);
-        tracing::debug!(address = line.address(), %error, "no offsets");
+        cluster.failed(&line, given, &error);
+        tracing::debug!(address = line.address(), error = chain(&error), "no offsets");
         let leader = &mut self.leaders[index];
         leader.error = Some(Arc::new(error));
         // The broker that comes back may be another version of it.
@@ -261,13 +269,9 @@ impl Poll {
         self.described[topic].as_ref().map(|described| &described.topic)
     }
 
-    /// Where a topic ends, or what is wrong with a partition of it.
-    pub(super) fn position(
-        &self,
-        name: &str,
-        topic: usize,
-        cluster: &str,
-    ) -> Result<KafkaPosition, (i32, PartitionError)> {
+    /// Where a topic ends, and what is wrong with the partitions that are left out.
+    pub(super) fn position(&self, name: &str, topic: usize, cluster: &str) -> (KafkaPosition, Missing) {
+        let mut missing = Missing::new();
         let mut position = KafkaPosition {
             cluster: cluster.to_owned(),
             topic: name.to_owned(),
@@ -291,9 +295,9 @@ impl Poll {
                 },
                 End::Unanswered => PartitionError::Doubtful("no end offset".to_owned()),
             };
-            return Err((partition, error));
+            missing.insert(partition, error);
         }
-        Ok(position)
+        (position, missing)
     }
 
     fn places(&self, topic: usize) -> Option<std::ops::Range<usize>> {

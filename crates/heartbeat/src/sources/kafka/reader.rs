@@ -69,9 +69,11 @@ async fn run_leaders(cluster: &mut Cluster, scans: &mut [Scan<'_>], isolation: I
     for (address, members) in by_leader {
         let (indices, epochs): (Vec<_>, Vec<_>) = members.into_iter().unzip();
         let own: Vec<_> = indices.iter().map(|index| scans[*index].clone()).collect();
+        // A leader whose disk hangs must leave time for the others, and for those who wait for the cluster.
+        let until = cluster.patience(&address, deadline);
         let line = cluster.lend(&address);
         running.push(async move {
-            let (line, own) = run_leader(line, own, &epochs, isolation, deadline).await;
+            let (line, own) = run_leader(line, own, &epochs, isolation, until).await;
             (line, indices, own)
         });
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use heartbeat_core::acon::{ReadOptions, Topics};
 use heartbeat_core::position::KafkaPosition;
 use heartbeat_core::source::SourceError;
 use uuid::Uuid;
@@ -13,15 +14,18 @@ use super::epochs::{EpochEnd, EpochQuestion};
 use super::error::{ClientError, Code, PartitionError};
 use super::layout::{Layout, Part};
 use super::look::Terms;
+use super::metadata::Topic;
 use super::offsets::{At, Question};
 use super::plan::{Known, Plan, plan_row, restricted};
-use super::poll::Poll;
+use super::poll::{Missing, Poll};
 
 /// Where a topic stands, or why that cannot be told.
 pub(super) type Standing = Result<Stand, TopicError>;
 
 pub(super) struct Stand {
     pub(super) position: KafkaPosition,
+    /// Partitions that are not in the position.
+    pub(super) missing: Missing,
     /// Nil on brokers without topic ids.
     pub(super) topic_id: Uuid,
     described_at: Instant,
@@ -36,7 +40,6 @@ pub(super) struct Stand {
 pub(super) enum TopicError {
     Code(Code),
     Client(Arc<ClientError>),
-    Partition(i32, PartitionError),
 }
 
 /// Where the topics stand that need more than a glance.
@@ -49,10 +52,10 @@ pub(super) struct Standings<'a> {
 }
 
 /// What leaders told about epochs, by topic.
-pub(super) type Truths = HashMap<usize, Result<BTreeMap<(i32, i32), EpochEnd>, (i32, PartitionError)>>;
+pub(super) type Truths = HashMap<usize, BTreeMap<(i32, i32), EpochEnd>>;
 
-/// What leaders told before, by topic id, partition and epoch, with the epoch that led then: as long as it leads, it holds.
-pub(super) type Remembered = HashMap<(Uuid, i32, i32), (i32, EpochEnd)>;
+/// What leaders told before, by topic, partition and epoch, with the epoch that led then: as long as it leads, it holds.
+pub(super) type Remembered = HashMap<(Arc<str>, Uuid, i32, i32), (i32, EpochEnd)>;
 
 /// Most that is remembered of epochs.
 const MOST_TRUTHS: usize = 1_000_000;
@@ -66,28 +69,39 @@ impl Standings<'_> {
             let standing = match (poll.described(topic), failed.remove(&topic)) {
                 (_, Some(error)) => Err(error),
                 (None, None) => Err(TopicError::Code(Code::UNKNOWN_TOPIC)),
-                (Some(described), None) => match poll.position(name, topic, &view.cluster_id) {
-                    Ok(position) => Ok(Stand {
+                (Some(described), None) => {
+                    let (position, missing) = poll.position(name, topic, &view.cluster_id);
+                    Ok(Stand {
                         position,
+                        missing,
                         topic_id: described.id,
                         described_at: view.topics.get(name).map_or(self.started, |(_, at)| *at),
                         asked_again: false,
                         confirmed: false,
-                    }),
-                    Err((partition, error)) => Err(TopicError::Partition(partition, error)),
-                },
+                    })
+                }
             };
             self.by_topic.insert(topic, standing);
         }
     }
 
-    /// What may pass is asked again, with fresh metadata.
+    /// What may pass is asked again, with fresh metadata. Leaders that do not answer are not asked again now, but who
+    /// leads instead is found out for the next look.
     pub(super) async fn ask_again(&mut self) {
-        let passing = self.by_topic.iter().filter(
-            |(_, standing)| matches!(standing, Err(TopicError::Partition(_, error)) if error.is_passing()),
-        );
-        let topics: Vec<usize> = passing.map(|(topic, _)| *topic).collect();
-        self.stand(&topics, false).await;
+        let with = |is: fn(&PartitionError) -> bool| -> Vec<usize> {
+            let missing =
+                |standing: &Standing| standing.as_ref().is_ok_and(|stand| stand.missing.values().any(is));
+            self.by_topic.iter().filter(|(_, standing)| missing(standing)).map(|(topic, _)| *topic).collect()
+        };
+        let (passing, silent) = (with(PartitionError::is_passing), with(PartitionError::is_timeout));
+        self.stand(&passing, false).await;
+        if !silent.is_empty() {
+            let layout = self.layout;
+            let names: Vec<&str> = silent.iter().map(|topic| &*layout.topics[*topic]).collect();
+            if let Err(error) = self.cluster.refresh(&names, self.terms.deadline).await {
+                tracing::debug!(%error, "nobody tells who leads instead");
+            }
+        }
     }
 
     /// Asks the leaders of these topics for their ends, by the metadata that there is.
@@ -125,7 +139,7 @@ impl Standings<'_> {
                 offsets: BTreeMap::new(),
                 epochs: BTreeMap::new(),
             };
-            let mut wrong = None;
+            let mut missing = Missing::new();
             for (&partition, answer) in described.partitions.keys().zip(answers.by_ref()) {
                 match answer {
                     Ok(Some(told)) => {
@@ -133,19 +147,14 @@ impl Standings<'_> {
                         position.epochs.extend(told.epoch.map(|epoch| (partition, epoch)));
                     }
                     Ok(None) => {
-                        let error = PartitionError::Doubtful("no end offset".to_owned());
-                        wrong.get_or_insert((partition, error));
+                        missing.insert(partition, PartitionError::Doubtful("no end offset".to_owned()));
                     }
-                    Err(error) => drop(wrong.get_or_insert((partition, error))),
+                    Err(error) => drop(missing.insert(partition, error)),
                 }
             }
-            let standing = match wrong {
-                Some((partition, error)) => Err(TopicError::Partition(partition, error)),
-                None => {
-                    Ok(Stand { position, topic_id: described.id, described_at, asked_again: true, confirmed })
-                }
-            };
-            self.by_topic.insert(topic, standing);
+            let topic_id = described.id;
+            let stand = Stand { position, missing, topic_id, described_at, asked_again: true, confirmed };
+            self.by_topic.insert(topic, Ok(stand));
         }
     }
 
@@ -167,8 +176,11 @@ impl Standings<'_> {
                 }
             }
         }
+        if !doubted.is_empty() && !pause(1, self.terms.deadline).await {
+            doubted.clear();
+        }
         let topics: Vec<usize> = moved.union(&doubted).copied().collect();
-        if topics.is_empty() || (!doubted.is_empty() && !pause(1, self.terms.deadline).await) {
+        if topics.is_empty() {
             return;
         }
         let layout = self.layout;
@@ -194,7 +206,7 @@ impl Standings<'_> {
                 (Some((now, _)), Ok(stand)) => {
                     now.id == stand.topic_id
                         && view.cluster_id == stand.position.cluster
-                        && now.partitions.keys().eq(stand.position.offsets.keys())
+                        && stand.has_partitions_of(now)
                 }
                 _ => true,
             };
@@ -215,13 +227,11 @@ impl Standings<'_> {
                 let Plan::Verify(partitions) = self.plan(&self.layout.parts[*part], stand, None) else {
                     continue;
                 };
-                let own = truths.entry(topic).or_insert_with(|| Ok(BTreeMap::new()));
+                let name = &self.layout.topics[topic];
+                let own = truths.entry(topic).or_default();
                 for (partition, epoch) in partitions {
-                    let known = remembered.get(&(stand.topic_id, partition, epoch));
-                    match (known, own.as_mut()) {
-                        (Some((leads, end)), Ok(own))
-                            if stand.position.epochs.get(&partition) == Some(leads) =>
-                        {
+                    match remembered.get(&(Arc::clone(name), stand.topic_id, partition, epoch)) {
+                        Some((leads, end)) if stand.position.epochs.get(&partition) == Some(leads) => {
                             own.insert((partition, epoch), *end);
                         }
                         _ => open.push((topic, partition, epoch)),
@@ -242,18 +252,20 @@ impl Standings<'_> {
             .collect();
         let answers = self.cluster.ask_epochs(&questions, self.terms.deadline).await;
         for ((topic, partition, epoch), answer) in open.into_iter().zip(answers) {
-            let own = truths.entry(topic).or_insert_with(|| Ok(BTreeMap::new()));
-            match (answer, &self.by_topic[&topic]) {
-                (Ok(end), Ok(stand)) => {
+            let Some(Ok(stand)) = self.by_topic.get_mut(&topic) else { continue };
+            match answer {
+                Ok(end) => {
                     if let Some(leads) = stand.position.epochs.get(&partition) {
-                        remembered.insert((stand.topic_id, partition, epoch), (*leads, end));
+                        let name = Arc::clone(&layout.topics[topic]);
+                        remembered.insert((name, stand.topic_id, partition, epoch), (*leads, end));
                     }
-                    if let Ok(own) = own {
-                        own.insert((partition, epoch), end);
-                    }
+                    truths.entry(topic).or_default().insert((partition, epoch), end);
                 }
-                (Err(error), _) => *own = Err((partition, error)),
-                (Ok(_), Err(_)) => {}
+                Err(error) => {
+                    stand.position.offsets.remove(&partition);
+                    stand.position.epochs.remove(&partition);
+                    stand.missing.insert(partition, error);
+                }
             }
         }
         if remembered.len() > MOST_TRUTHS {
@@ -289,12 +301,42 @@ impl Standings<'_> {
     }
 }
 
+impl Stand {
+    fn has_partitions_of(&self, topic: &Topic) -> bool {
+        let known = |partition: &i32| {
+            self.position.offsets.contains_key(partition) || self.missing.contains_key(partition)
+        };
+        topic.partitions.len() == self.position.offsets.len() + self.missing.len()
+            && topic.partitions.keys().all(known)
+    }
+
+    /// What is wrong with a partition that the row is about.
+    pub(super) fn missing_for(&self, read: &ReadOptions) -> Option<(i32, &PartitionError)> {
+        let own = match &read.topics {
+            Topics::Assigned(assigned) => assigned.get(&self.position.topic),
+            _ => None,
+        };
+        let mut missing = self.missing.iter();
+        let found = missing.find(|(partition, _)| own.is_none_or(|own| own.contains(partition)));
+        found.map(|(partition, error)| (*partition, error))
+    }
+
+    /// A partition that the row is about and that the topic does not have.
+    pub(super) fn unknown_to(&self, read: &ReadOptions) -> Option<i32> {
+        let Topics::Assigned(assigned) = &read.topics else { return None };
+        let own = assigned.get(&self.position.topic)?;
+        let known = |partition: &&i32| {
+            !self.position.offsets.contains_key(*partition) && !self.missing.contains_key(*partition)
+        };
+        own.iter().find(known).copied()
+    }
+}
+
 impl TopicError {
     pub(super) fn for_row(&self, cluster: &str, topic: &str) -> SourceError {
         match self {
             Self::Code(code) => code.for_row(topic),
             Self::Client(error) => error.for_row(&format!("kafka cluster {cluster}")),
-            Self::Partition(partition, error) => error.for_row(topic, *partition),
         }
     }
 }

@@ -5,17 +5,19 @@ use heartbeat_core::journal::Event;
 use crate::support::cluster::Cluster;
 use crate::support::daemon::Daemon;
 use crate::support::wait::until;
-use crate::support::yard::{Settings, Yard};
+use crate::support::yard::{CONTROL, Settings, Yard};
 
 const JOB: i64 = 71;
 const REWOUND: i64 = 72;
 const BESIDE: i64 = 73;
+const EXPIRED: i64 = 74;
 
 struct Scene {
     cluster: Cluster,
     yard: Yard,
     topic: String,
     rewound: String,
+    expired: String,
     beside: usize,
 }
 
@@ -24,24 +26,28 @@ async fn brokers_are_killed_hung_and_elected_while_the_daemon_runs() {
     let Some(cluster) = Cluster::real() else { return };
     cluster.restore().await;
     let unique = uuid::Uuid::new_v4().simple().to_string();
-    let (topic, rewound) = (format!("hb-{unique}"), format!("hb-unclean-{unique}"));
+    let [topic, rewound, expired] = ["all", "unclean", "short"].map(|name| format!("hb-{name}-{unique}"));
     cluster.create_topic(&topic, &[&[1, 2, 3], &[2, 3, 1], &[3, 1, 2]], &["min.insync.replicas=1"]).await;
     let unclean = ["min.insync.replicas=1", "unclean.leader.election.enable=true"];
     cluster.create_topic(&rewound, &[&[1, 2]], &unclean).await;
-    let yard = Yard::new("jobs: {71: {}, 72: {}, 73: {}}").await;
+    cluster.create_topic(&expired, &[&[3]], &["retention.ms=4000", "segment.ms=1000"]).await;
+    let yard = Yard::new("jobs: {71: {}, 72: {}, 73: {}, 74: {}}").await;
     yard.configure(&Settings { other_cluster: Some(cluster.bootstrap.clone()), ..Settings::default() });
     yard.create_topics(&["t".into()], 1).await;
-    yard.feed(&format!("other {topic} {JOB} TRUE\nother {rewound} {REWOUND} TRUE\ntopic t {BESIDE} TRUE"))
-        .await;
+    yard.feed(&format!(
+        "other {topic} {JOB} TRUE\nother {rewound} {REWOUND} TRUE\nother {expired} {EXPIRED} TRUE\ntopic t {BESIDE} TRUE"
+    ))
+    .await;
     let daemon = yard.daemon().await;
     daemon.ready().await;
-    let mut scene = Scene { cluster, yard, topic, rewound, beside: 0 };
+    let mut scene = Scene { cluster, yard, topic, rewound, expired, beside: 0 };
 
     scene.cluster.produce(&scene.topic, &["1"]).await;
     scene.started(JOB, 1, &daemon).await;
     scene.hang_a_leader(&daemon).await;
     scene.kill_a_leader(&daemon).await;
     scene.rewind(&daemon).await;
+    scene.expire(&daemon).await;
 
     until("no row that fails", async || {
         let failing = daemon.metric("heartbeat_sensors_failing", &[]).await;
@@ -95,6 +101,35 @@ impl Scene {
         self.started(JOB, 3, daemon).await;
     }
 
+    /// Retention passes the row while it is paused.
+    async fn expire(&mut self, daemon: &Daemon) {
+        self.cluster.produce(&self.expired, &["1"]).await;
+        self.started(EXPIRED, 1, daemon).await;
+        let job = EXPIRED.to_string();
+        self.yard.run(&["pause", "--job-id", &job, "--control-table", CONTROL]).await;
+        self.cluster.produce(&self.expired, &["2", "3"]).await;
+        until("retention", async || {
+            let earliest = ["--topic", &self.expired, "--time", "-2"];
+            let told = self.cluster.tool("offsets", &earliest, "").await;
+            if told.trim().ends_with(":3") { Ok(()) } else { Err(told) }
+        })
+        .await;
+        self.cluster.produce(&self.expired, &["4"]).await;
+        self.yard.run(&["resume", "--job-id", &job, "--control-table", CONTROL]).await;
+        let lost = self.loss(EXPIRED).await;
+        assert!(lost.contains("offsets 1..3 expired") || lost.contains("offsets 1..4 expired"), "{lost}");
+    }
+
+    /// What the journal tells of lost data of a job.
+    async fn loss(&self, job: i64) -> String {
+        until("the loss in the journal", async || {
+            let entries = self.yard.journal(Some(job)).await;
+            let lost = entries.into_iter().find(|entry| entry.event == Event::DataLost.as_str());
+            lost.map(|entry| entry.message).ok_or(())
+        })
+        .await
+    }
+
     /// Broker 2, which is down, misses a record; then it is elected all the same, and another one is written in its place:
     /// the offsets alone tell nothing.
     async fn rewind(&mut self, daemon: &Daemon) {
@@ -107,12 +142,8 @@ impl Scene {
         self.cluster.produce(&self.rewound, &["x"]).await;
         self.started(REWOUND, 2, daemon).await;
         self.cluster.node(1, "start").await;
-        let lost = until("the loss in the journal", async || {
-            let entries = self.yard.journal(Some(REWOUND)).await;
-            entries.into_iter().find(|entry| entry.event == Event::DataLost.as_str()).ok_or(())
-        })
-        .await;
-        assert!(lost.message.contains("offsets 0..1 were cut off"), "{lost:?}");
+        let lost = self.loss(REWOUND).await;
+        assert!(lost.contains("offsets 0..1 were cut off"), "{lost}");
         self.cluster.produce(&self.rewound, &["again"]).await;
         self.started(REWOUND, 3, daemon).await;
     }
