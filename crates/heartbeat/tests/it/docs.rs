@@ -84,7 +84,7 @@ fn examples_of_the_kafka_page_are_valid() {
     let page = page("docs/kafka.md");
     let examples: Vec<&str> =
         page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(examples.len(), 5);
+    assert_eq!(examples.len(), 6);
     for text in examples {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("acon.yaml");
