@@ -37,6 +37,11 @@ fn option_names() -> impl Iterator<Item = &'static str> {
     reading::DOCS.into_iter().chain(security::docs()).map(|doc| doc.name)
 }
 
+/// Options that say how to connect and log in.
+pub(super) fn security_names() -> impl Iterator<Item = &'static str> {
+    security::docs().map(|doc| doc.name)
+}
+
 /// Reads `kafka_configs`, with `options` and `kafka_options`.
 pub(super) fn read(map: &Map<String, Value>, report: &mut Report) -> Option<BTreeMap<String, KafkaProduct>> {
     let products = match map.get("kafka_configs") {

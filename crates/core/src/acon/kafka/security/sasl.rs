@@ -216,10 +216,12 @@ impl Given {
         }
     }
 
-    /// The key that gives a login, if one does.
-    pub(super) fn credentials_path(&self) -> Option<String> {
+    /// The key that asks for a login, if one does.
+    pub(super) fn asking_path(&self) -> Option<String> {
         let secrets = [&self.jaas, &self.username, &self.password, &self.client_id, &self.client_secret];
-        secrets.into_iter().flatten().map(|at| at.path.clone()).next()
+        let texts = [&self.mechanism, &self.endpoint, &self.scope, &self.extensions];
+        let secrets = secrets.into_iter().flatten().map(|at| &at.path);
+        secrets.chain(texts.into_iter().flatten().map(|at| &at.path)).next().cloned()
     }
 
     /// `None`: there is no login, or it is a mistake. `protocol_path` is the key that asks for one.

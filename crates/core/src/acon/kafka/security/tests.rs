@@ -298,16 +298,75 @@ fn names_are_verified_unless_told_otherwise(
 fn what_tunes_java_is_accepted_and_named() {
     let options = json!({
         "security.protocol": "SSL", "ssl.provider": "SunJSSE", "ssl.cipher.suites": "x",
-        "sasl.login.refresh.window.factor": 0.8, "sasl.kerberos.service.name": "kafka", "ssl.truststore.tipe": "JKS",
+        "sasl.login.refresh.window.factor": 0.8, "sasl.kerberos.service.name": "kafka",
     });
     let reading = reading(&json!({}), &options);
     let warned = texts(&reading.warnings).join("\n");
     assert!(reading.result.is_ok());
     assert_eq!(warned.matches("has no effect here").count(), 4, "{warned}");
-    assert!(
-        warned.contains("ssl.truststore.tipe: unknown option, ignored; did you mean `ssl.truststore.type`?"),
-        "{warned}"
-    );
+}
+
+/// Whoever asks for TLS or a login gets it, or an error; never plain text because of a slip of the pen.
+#[rstest]
+#[case(json!({"sasl.mechanism": "AWS_MSK_IAM"}), "kafka_options.sasl.mechanism: a login needs SASL")]
+#[case(json!({"sasl.mechanism": "PLAIN", "security.protocol": "SSL"}), "set `security.protocol` to SASL_SSL")]
+#[case(json!({"sasl.oauthbearer.token.endpoint.url": "https://x"}), "a login needs SASL")]
+#[case(json!({"sasl.oauthbearer.scope": "x"}), "a login needs SASL")]
+#[case(
+    json!({"ssl.endpoint.identification.algorithm": ""}),
+    "kafka_options.ssl.endpoint.identification.algorithm: needs TLS: set `security.protocol` to SSL, or leave it out"
+)]
+#[case(json!({"ssl.enabled.protocols": "TLSv1.3", "security.protocol": "PLAINTEXT"}), "needs TLS")]
+#[case(json!({"ssl.cipher.suites": "x"}), "needs TLS")]
+#[case(
+    json!({"securty.protocol": "SSL"}),
+    "kafka_options.securty.protocol: unknown option, which is not ignored because it seems to be about the connection's security; did you mean `security.protocol`?"
+)]
+#[case(json!({"kafka.ssl.truststore.locatoin": "/t"}), "did you mean `ssl.truststore.location`?")]
+#[case(json!({"ssl.ca.location": "/t"}), "unknown option, which is not ignored")]
+#[case(json!({"sasl.something.new": "x"}), "unknown option, which is not ignored")]
+fn nothing_that_asks_for_security_ends_in_plain_text(#[case] options: Value, #[case] expected: &str) {
+    let found = mistakes(&json!({}), &options);
+    assert!(found.iter().any(|text| text.contains(expected)), "{expected}\nnot in\n{found:#?}");
+}
+
+#[rstest]
+#[case(json!({"kafka_ssl_truststore_locaton": "/t"}), "locaton: unknown key; did you mean `kafka_ssl_truststore_location`?")]
+#[case(json!({"security.protocol": "SSL"}), "kafka_configs.p.security.protocol: belongs in `kafka_options`")]
+#[case(json!({"kafka.sasl.mechanism": "PLAIN"}), "kafka_configs.p.kafka.sasl.mechanism: belongs in `kafka_options`")]
+#[case(json!({"options": {"kafka.security.protocol": "SSL"}}), "kafka_configs.p.options: belongs in `kafka_options`")]
+fn security_in_the_wrong_place_of_a_product_is_an_error(#[case] product: Value, #[case] expected: &str) {
+    let found = mistakes(&product, &json!({}));
+    assert!(found.iter().any(|text| text.contains(expected)), "{expected}\nnot in\n{found:#?}");
+}
+
+#[test]
+fn security_at_the_top_of_the_acon_is_an_error() {
+    let mut document = json!({
+        "sensor_source": "kafka", "data_format": "kafka", "heartbeat_sensor_db_table": "d.c",
+        "lakehouse_engine_sensor_db_table": "d.s", "domain": "dbc",
+        "kafka_configs": {"p": {"kafka_bootstrap_servers_list": "k:1"}},
+    });
+    for (key, expected) in [
+        ("kafka.security.protocol", "belongs in `kafka_options`, of the ACON or of a product"),
+        ("kafka_ssl_truststore_location", "belongs in a product of `kafka_configs`"),
+    ] {
+        let mut wrong = document.clone();
+        wrong[key] = json!("SSL");
+        let found = texts(&Acon::from_value(&wrong).result.unwrap_err());
+        assert_eq!(found, [format!("{key}: {expected}")]);
+    }
+    document["sensr_source"] = json!("x");
+    assert!(Acon::from_value(&document).result.is_ok(), "other unknown keys are warnings");
+}
+
+#[rstest]
+#[case(json!({"kafka_ssl_truststore_location": "", "keystore_pwd_secret_key": "K"}), true)]
+#[case(json!({"kafka_ssl_truststore_location": "/t", "keystore_pwd_secret_key": "K"}), false)]
+#[case(json!({"truststore_pwd_secret_key": ""}), false)]
+fn passwords_of_no_store_are_a_warning_where_nothing_is_encrypted(#[case] product: Value, #[case] expected: bool) {
+    let warned = texts(&reading(&product, &json!({})).warnings).join("\n");
+    assert_eq!(warned.contains("the connection is PLAINTEXT, which anybody"), expected, "{warned}");
 }
 
 #[test]
