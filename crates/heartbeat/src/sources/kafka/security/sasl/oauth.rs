@@ -86,7 +86,7 @@ impl Tokens {
         *self.kept.lock().await = None;
     }
 
-    fn place(&self) -> String {
+    pub(super) fn place(&self) -> String {
         match &self.source {
             Source::File(path) => format!("file `{path}`"),
             Source::Endpoint(endpoint) => format!("token endpoint {}", without_query(&endpoint.url)),
