@@ -164,13 +164,31 @@ pub(super) fn read(
     let tls = tls.judge(chosen.has_tls(), report);
     let sasl = sasl.judge(chosen.has_sasl(), &protocol_path, report);
     if chosen == Protocol::SaslPlaintext
-        && sasl
-            .as_ref()
-            .is_some_and(|sasl| matches!(sasl.mechanism, Mechanism::Plain | Mechanism::OAuthBearer))
+        && let Some(sasl) = &sasl
     {
-        report.warn(protocol_path, "SASL_PLAINTEXT sends the login in the clear; SASL_SSL does not");
+        judge_login_without_tls(sasl.mechanism, protocol_path, report);
     }
     Security { tls, sasl }
+}
+
+fn judge_login_without_tls(mechanism: Mechanism, path: String, report: &mut Report) {
+    match mechanism {
+        Mechanism::AwsMskIam => report.error(
+            path,
+            "AWS_MSK_IAM needs TLS, brokers of MSK take it over nothing else: make it SASL_SSL",
+        ),
+        Mechanism::Plain => {
+            report.warn(path, "SASL_PLAINTEXT sends the password in the clear; SASL_SSL does not");
+        }
+        Mechanism::OAuthBearer => report.warn(
+            path,
+            "SASL_PLAINTEXT sends the token in the clear, and whoever reads it can log in with it; SASL_SSL does not",
+        ),
+        Mechanism::ScramSha256 | Mechanism::ScramSha512 => report.warn(
+            path,
+            "over SASL_PLAINTEXT whoever listens can guess the password at leisure and read what follows; SASL_SSL prevents that",
+        ),
+    }
 }
 
 fn read_protocol(options: &mut Options, report: &mut Report) -> Option<(String, Protocol)> {

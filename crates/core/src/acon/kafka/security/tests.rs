@@ -306,6 +306,31 @@ fn what_tunes_java_is_accepted_and_named() {
     assert_eq!(warned.matches("has no effect here").count(), 4, "{warned}");
 }
 
+#[rstest]
+#[case("PLAIN", "sends the password in the clear")]
+#[case("SCRAM-SHA-256", "can guess the password")]
+#[case("SCRAM-SHA-512", "can guess the password")]
+#[case("OAUTHBEARER", "sends the token in the clear")]
+fn a_login_without_tls_is_a_warning_with_its_reason(#[case] mechanism: &str, #[case] reason: &str) {
+    let mut options = json!({"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": mechanism});
+    let login = if mechanism == "OAUTHBEARER" {
+        json!({"sasl.oauthbearer.token.endpoint.url": "file:/t"})
+    } else {
+        json!({"sasl.username": "u", "sasl.password": "p"})
+    };
+    options.as_object_mut().unwrap().extend(login.as_object().unwrap().clone());
+    let warned = texts(&reading(&json!({}), &options).warnings);
+    assert!(warned[0].starts_with("kafka_options.security.protocol: ") && warned[0].contains(reason), "{warned:?}");
+    options["security.protocol"] = json!("SASL_SSL");
+    assert!(reading(&json!({}), &options).warnings.is_empty());
+}
+
+#[test]
+fn amazons_login_needs_tls() {
+    let found = mistakes(&json!({}), &json!({"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "AWS_MSK_IAM"}));
+    assert!(found[0].contains("AWS_MSK_IAM needs TLS"), "{found:?}");
+}
+
 /// Whoever asks for TLS or a login gets it, or an error; never plain text because of a slip of the pen.
 #[rstest]
 #[case(json!({"sasl.mechanism": "AWS_MSK_IAM"}), "kafka_options.sasl.mechanism: a login needs SASL")]
