@@ -61,6 +61,7 @@ fn the_originals_five_keys_are_mutual_tls_with_passwords_of_the_scope() {
 #[case::environment("env:T", Some(SecretRef::Env("T".into())))]
 #[case::file("file:/t", Some(SecretRef::File("/t".into())))]
 #[case::other_scope("scope:o/k", Some(SecretRef::Scope { scope: "o".into(), key: "k".into() }))]
+#[case::as_databricks("{{secrets/o/k}}", Some(SecretRef::Scope { scope: "o".into(), key: "k".into() }))]
 #[case::literal("literal:x", Some(SecretRef::Literal(Secret::new("x"))))]
 #[case::key("a:b", Some(SecretRef::Scope { scope: "sc".into(), key: "a:b".into() }))]
 fn a_password_key_is_of_the_scope_or_a_reference(#[case] key: &str, #[case] expected: Option<SecretRef>) {
@@ -229,6 +230,19 @@ fn a_jaas_text_that_is_kept_elsewhere_is_read_when_it_is_there() {
     assert_eq!(opened.login, expected);
     let wrong = sasl.opened(&Secret::new(HIDDEN)).unwrap_err();
     assert_eq!(wrong, "the JAAS text needs `required` behind the class of the login module");
+}
+
+#[test]
+fn a_value_of_a_jaas_text_may_be_a_reference_as_databricks_writes_it() {
+    let options = json!({
+        "security.protocol": "SASL_SSL", "sasl.mechanism": "PLAIN",
+        "sasl.jaas.config": "a.PlainLoginModule required username=\"{{secrets/o/u}}\" password={{secrets/o/k}};",
+    });
+    let Login::Password { username, password, .. } = security(&json!({}), &options).sasl.unwrap().login else {
+        panic!()
+    };
+    let of = |key: &str| SecretRef::Scope { scope: "o".into(), key: key.into() };
+    assert_eq!((username, password), (of("u"), of("k")));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::super::super::Report;
 use super::super::super::keys::{self, KeyDoc};
 use super::super::options::Options;
 use super::given::{At, one_of, secret_text, text};
-use crate::secret::SecretRef;
+use crate::secret::{SecretRef, of_databricks};
 
 /// How a connection is encrypted and the broker is known.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -256,9 +256,10 @@ fn value<T>(at: At<T>) -> T {
 
 /// A `*_secret_key`: with a prefix a reference, without one a key of the ACON's scope.
 fn scope_key(path: &str, text: &str, scope: Option<&str>, report: &mut Report) -> Option<At<SecretRef>> {
-    let is_reference = text
-        .split_once(':')
-        .is_some_and(|(prefix, _)| matches!(prefix, "env" | "file" | "scope" | "literal"));
+    let is_reference = of_databricks(text).is_some()
+        || text
+            .split_once(':')
+            .is_some_and(|(prefix, _)| matches!(prefix, "env" | "file" | "scope" | "literal"));
     let value = match (is_reference, scope) {
         (true, _) => super::secret(path, text, report)?,
         (false, Some(scope)) => SecretRef::Scope { scope: scope.to_owned(), key: text.to_owned() },
