@@ -1,6 +1,7 @@
 //! `kafka_configs`: one cluster per product.
 
 use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 
 use serde_json::{Map, Value};
 
@@ -128,6 +129,11 @@ fn read_bootstrap(config: &Map<String, Value>, prefix: &str, report: &mut Report
     }
     let wrong: Vec<&str> =
         servers.iter().map(String::as_str).filter(|server| !is_host_port(server)).collect();
+    // Whoever writes a user may have written a password too.
+    if wrong.iter().any(|server| server.contains('@')) {
+        report.error(path, "must be `host:port` without a user: a login goes into `kafka_options`");
+        return None;
+    }
     if !wrong.is_empty() {
         report.error(path, format!("`{}` is not `host:port`", wrong.join("`, `")));
         return None;
@@ -136,9 +142,39 @@ fn read_bootstrap(config: &Map<String, Value>, prefix: &str, report: &mut Report
 }
 
 fn is_host_port(text: &str) -> bool {
-    text.rsplit_once(':').is_some_and(|(host, port)| {
-        !host.is_empty()
-            && !host.contains(['/', ' ', '\'', '"'])
-            && port.parse::<u16>().is_ok_and(|port| port > 0)
-    })
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let is_host = match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']').is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()),
+        None => {
+            let other = |c: char| c.is_whitespace() || "/:@[]?#'\"".contains(c);
+            !host.is_empty() && !host.contains(other)
+        }
+    };
+    is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::is_host_port;
+
+    #[rstest]
+    #[case("broker-1.example.com:9092", true)]
+    #[case("10.0.0.1:9092", true)]
+    #[case("[::1]:9092", true)]
+    #[case("[2001:db8::7]:1", true)]
+    #[case("::1:9092", false)]
+    #[case("[::1:9092", false)]
+    #[case("[host]:9092", false)]
+    #[case("h:9093:9094", false)]
+    #[case("user@h:9092", false)]
+    #[case("SSL://h:9092", false)]
+    #[case("h:0", false)]
+    #[case("h:65536", false)]
+    #[case(":9092", false)]
+    #[case("h", false)]
+    fn a_broker_is_a_host_and_a_port(#[case] text: &str, #[case] expected: bool) {
+        assert_eq!(is_host_port(text), expected);
+    }
 }

@@ -188,6 +188,26 @@ fn all_mistakes_are_told_at_once() {
 }
 
 #[test]
+fn all_mistakes_of_a_login_and_of_stores_are_told_at_once() {
+    let options = json!({
+        "security.protocol": "SASL_SSL", "sasl.mechanism": "X", "sasl.username": "u",
+        "sasl.jaas.config": "a.PlainLoginModule required username=\"s3cr3t-v4lue",
+        "sasl.oauthbearer.token.endpoint.url": "x", "sasl.oauthbearer.extensions": "a",
+        "ssl.truststore.location": "ftp://t", "ssl.truststore.certificates": HIDDEN,
+        "ssl.keystore.location": "ftp://k", "ssl.keystore.key": HIDDEN,
+    });
+    let found = mistakes(&json!({}), &options).join("\n");
+    for part in [
+        "no mechanism that is carried", "excludes `sasl.jaas.config`", "a quote that does not end",
+        "must be an https:// URL", "must be `key=value` pairs", "excludes a truststore", "excludes a keystore",
+        "ssl.truststore.location: `ftp:` locations", "ssl.keystore.location: `ftp:` locations",
+    ] {
+        assert!(found.contains(part), "{part} not in\n{found}");
+    }
+    assert!(!found.contains(HIDDEN));
+}
+
+#[test]
 fn a_key_of_no_scope_is_an_error() {
     let document = json!({
         "sensor_source": "kafka", "data_format": "kafka", "heartbeat_sensor_db_table": "d.c",

@@ -198,27 +198,29 @@ impl Given {
             }
         }
         let trust = match (self.trust_location, self.trust_pem) {
-            (Some(_), Some(pem)) => {
-                report.error(pem.path, "excludes a truststore: give one of the two");
-                return None;
+            (Some(location), other) => {
+                if let Some(pem) = other {
+                    report.error(pem.path, "excludes a truststore: give one of the two");
+                }
+                Trust::Store {
+                    location: check_location(location, report),
+                    password: self.trust_password.map(value),
+                }
             }
-            (Some(location), None) => Trust::Store {
-                location: check_location(location, report),
-                password: self.trust_password.map(value),
-            },
             (None, Some(pem)) => Trust::Pem(pem.value),
             (None, None) => Trust::System,
         };
         let identity = match (self.key_location, self.key_pem, self.chain_pem) {
-            (Some(_), Some(pem), _) | (Some(_), None, Some(pem)) => {
-                report.error(pem.path, "excludes a keystore: give one of the two");
-                return None;
+            (Some(location), key, chain) => {
+                if let Some(pem) = key.or(chain) {
+                    report.error(pem.path, "excludes a keystore: give one of the two");
+                }
+                Some(Identity::Store {
+                    location: check_location(location, report),
+                    password: self.key_store_password.map(value),
+                    key_password: self.key_password.map(value),
+                })
             }
-            (Some(location), None, None) => Some(Identity::Store {
-                location: check_location(location, report),
-                password: self.key_store_password.map(value),
-                key_password: self.key_password.map(value),
-            }),
             (None, Some(key), Some(chain)) => Some(Identity::Pem {
                 key: key.value,
                 chain: chain.value,
@@ -226,11 +228,11 @@ impl Given {
             }),
             (None, Some(key), None) => {
                 report.error(key.path, "needs `ssl.keystore.certificate.chain` beside it");
-                return None;
+                None
             }
             (None, None, Some(chain)) => {
                 report.error(chain.path, "needs `ssl.keystore.key` beside it");
-                return None;
+                None
             }
             (None, None, None) => {
                 if let Some(password) = self.key_password {
