@@ -298,6 +298,11 @@ fn check_endpoint(path: &str, url: &str, report: &mut Report) {
     if !["https://", "http://", "file:"].iter().any(|scheme| url.starts_with(scheme)) {
         report.error(path, "must be an https:// URL, or `file:PATH` of a token");
     }
+    // It is shown in messages, and the client has an id and a secret of its own.
+    let authority = url.split_once("://").and_then(|(_, rest)| rest.split(['/', '?', '#']).next());
+    if authority.is_some_and(|authority| authority.contains('@')) {
+        report.error(path, "must not hold a user or password before `@`: give `sasl.oauthbearer.client.credentials.client.id` and `.secret`");
+    }
     if url.starts_with("http://") {
         report.warn(path, "the client's secret goes to this address in the clear; https:// does not do that");
     }

@@ -162,6 +162,11 @@ fn stores_and_the_protocol_decide(#[case] options: Value, #[case] expected: &str
     json!({"security.protocol": "SASL_SSL", "sasl.mechanism": "OAUTHBEARER", "sasl.oauthbearer.token.endpoint.url": "x/t"}),
     "must be an https:// URL, or `file:PATH`"
 )]
+#[case::endpoint_with_a_password(
+    json!({"security.protocol": "SASL_SSL", "sasl.mechanism": "OAUTHBEARER",
+           "sasl.oauthbearer.token.endpoint.url": "https://id:s3cr3t-v4lue@x/t"}),
+    "sasl.oauthbearer.token.endpoint.url: must not hold a user or password before `@`"
+)]
 #[case::bad_reference(
     json!({"security.protocol": "SASL_SSL", "sasl.mechanism": "PLAIN", "sasl.username": "u", "sasl.password": "scope:x"}),
     "kafka_options.sasl.password: `scope:` needs SCOPE/KEY behind it"
