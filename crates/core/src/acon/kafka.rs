@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 
 use serde_json::{Map, Value};
 
-use super::{KeyDoc, PRODUCT_KEYS, Report, keys, kind_of};
+use super::{Finding, KeyDoc, PRODUCT_KEYS, Report, keys, kind_of};
 
 mod options;
 mod reading;
@@ -61,11 +61,15 @@ pub(super) fn read(map: &Map<String, Value>, report: &mut Report) -> Option<BTre
         }
     };
     let mut read = BTreeMap::new();
+    let mut found = Vec::new();
     for (name, config) in products {
         let path = format!("kafka_configs.{name}");
         match config {
             Value::Object(config) => {
-                if let Some(product) = read_product(map, config, &path, report)
+                let mut own = Report::default();
+                let product = read_product(map, config, &path, &mut own);
+                found.push((name.as_str(), own));
+                if let Some(product) = product
                     && read.insert(name.trim().to_owned(), product).is_some()
                 {
                     report.error(path, "names a product twice (blanks around a name don't count)");
@@ -74,7 +78,27 @@ pub(super) fn read(map: &Map<String, Value>, report: &mut Report) -> Option<BTre
             other => report.error(path, format!("must be a mapping of five keys, not {}", kind_of(other))),
         }
     }
+    merge(found, report);
     Some(read)
+}
+
+/// What stands above the products is read for each of them. What is said of it for some of them only names them.
+fn merge(found: Vec<(&str, Report)>, report: &mut Report) {
+    let are_of_all = |finding: &Finding, of: fn(&Report) -> &Vec<Finding>| {
+        found.iter().all(|(_, own)| of(own).contains(finding))
+    };
+    for (name, own) in &found {
+        let named = |finding: &Finding, of| {
+            let mut finding = finding.clone();
+            let is_own = finding.path.starts_with(&format!("kafka_configs.{name}."));
+            if !is_own && !are_of_all(&finding, of) {
+                finding.problem.push_str(&format!(" (for product `{name}`)"));
+            }
+            finding
+        };
+        report.errors.extend(own.errors.iter().map(|error| named(error, |own| &own.errors)));
+        report.warnings.extend(own.warnings.iter().map(|warning| named(warning, |own| &own.warnings)));
+    }
 }
 
 fn read_product(

@@ -213,6 +213,26 @@ fn all_mistakes_of_a_login_and_of_stores_are_told_at_once() {
 }
 
 #[test]
+fn a_mistake_above_the_products_names_the_product_it_is_one_for() {
+    let document = |own: &Value| json!({
+        "sensor_source": "kafka", "data_format": "kafka", "heartbeat_sensor_db_table": "d.c",
+        "lakehouse_engine_sensor_db_table": "d.s", "domain": "dbc",
+        "kafka_options": {"sasl.mechanism": "PLAIN", "sasl.username": "u", "sasl.password": "p"},
+        "kafka_configs": {
+            "p": {"kafka_bootstrap_servers_list": "k:1", "kafka_options": {"security.protocol": "SASL_SSL"}},
+            "q": {"kafka_bootstrap_servers_list": "k:1", "kafka_options": own},
+        },
+    });
+    let of_one = texts(&Acon::from_value(&document(&json!({}))).result.unwrap_err());
+    let told = "kafka_options.sasl.username: a login needs SASL: set `security.protocol` to SASL_SSL, or leave the login out";
+    assert_eq!(of_one, [format!("{told} (for product `q`)")]);
+    let mut of_all = document(&json!({}));
+    of_all["kafka_configs"]["p"] = of_all["kafka_configs"]["q"].clone();
+    assert_eq!(texts(&Acon::from_value(&of_all).result.unwrap_err()), [told]);
+    assert!(Acon::from_value(&document(&json!({"security.protocol": "SASL_SSL"}))).result.is_ok());
+}
+
+#[test]
 fn a_key_of_no_scope_is_an_error() {
     let document = json!({
         "sensor_source": "kafka", "data_format": "kafka", "heartbeat_sensor_db_table": "d.c",
