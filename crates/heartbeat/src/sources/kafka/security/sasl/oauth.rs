@@ -243,7 +243,7 @@ fn usable(trusted: &[Vec<u8>]) -> Vec<CertificateDer<'static>> {
 }
 
 /// Why the certificate of whoever answered was not believed, if that is what went wrong.
-fn refused_certificate(error: &(dyn Error + 'static)) -> Option<&CertificateError> {
+fn refused_certificate<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a CertificateError> {
     let mut next = Some(error);
     while let Some(error) = next {
         // An io::Error tells its cause's source, not its cause.
