@@ -32,7 +32,7 @@ pub enum SecretRef {
     Env(String),
     /// Content of a file without its last line break (`file:PATH`).
     File(String),
-    /// Databricks secret scope (`scope:SCOPE/KEY`).
+    /// Databricks secret scope (`scope:SCOPE/KEY`, or as Databricks writes it: `{{secrets/SCOPE/KEY}}`).
     Scope {
         /// Name of the scope.
         scope: String,
@@ -47,6 +47,9 @@ impl SecretRef {
     /// Reads a reference. Text without a known prefix is the secret itself. Errors say what is missing and
     /// never repeat the text.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
+        if let Some(place) = of_databricks(text) {
+            return scope_and_key(place).ok_or("`{{secrets/..}}` needs SCOPE/KEY behind `secrets/`");
+        }
         let Some((prefix, rest)) = text.split_once(':') else {
             return Ok(Self::Literal(Secret::new(text)));
         };
@@ -55,16 +58,22 @@ impl SecretRef {
             "env" => Ok(Self::Env(rest.to_owned())),
             "file" if rest.is_empty() => Err("`file:` needs a path behind it"),
             "file" => Ok(Self::File(rest.to_owned())),
-            "scope" => match rest.split_once('/') {
-                Some((scope, key)) if !scope.is_empty() && !key.is_empty() => {
-                    Ok(Self::Scope { scope: scope.to_owned(), key: key.to_owned() })
-                }
-                _ => Err("`scope:` needs SCOPE/KEY behind it"),
-            },
+            "scope" => scope_and_key(rest).ok_or("`scope:` needs SCOPE/KEY behind it"),
             "literal" => Ok(Self::Literal(Secret::new(rest))),
             _ => Ok(Self::Literal(Secret::new(text))),
         }
     }
+}
+
+/// What stands between `{{secrets/` and `}}`.
+pub(crate) fn of_databricks(text: &str) -> Option<&str> {
+    text.trim().strip_prefix("{{")?.strip_suffix("}}")?.trim().strip_prefix("secrets/")
+}
+
+fn scope_and_key(text: &str) -> Option<SecretRef> {
+    let (scope, key) = text.split_once('/')?;
+    let is_given = !scope.is_empty() && !key.is_empty();
+    is_given.then(|| SecretRef::Scope { scope: scope.to_owned(), key: key.to_owned() })
 }
 
 /// Where the secret is kept, for messages; never the secret.
@@ -96,6 +105,11 @@ mod tests {
             SecretRef::parse("scope:s/k").unwrap(),
             SecretRef::Scope { scope: "s".into(), key: "k".into() }
         );
+        let scope = SecretRef::Scope { scope: "s".into(), key: "k".into() };
+        assert_eq!(SecretRef::parse("{{secrets/s/k}}").unwrap(), scope);
+        assert_eq!(SecretRef::parse(" {{ secrets/s/k }} ").unwrap(), scope);
+        assert!(SecretRef::parse("{{secrets/s}}").is_err());
+        assert_eq!(SecretRef::parse("{{x}}").unwrap(), SecretRef::Literal(Secret::new("{{x}}")));
         assert_eq!(SecretRef::parse("literal:env:T").unwrap(), SecretRef::Literal(Secret::new("env:T")));
         assert_eq!(SecretRef::parse("a:b").unwrap(), SecretRef::Literal(Secret::new("a:b")));
         assert!(SecretRef::parse("scope:s").is_err());

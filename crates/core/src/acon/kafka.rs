@@ -1,10 +1,11 @@
 //! `kafka_configs`: one cluster per product.
 
 use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 
 use serde_json::{Map, Value};
 
-use super::{KeyDoc, PRODUCT_KEYS, Report, keys, kind_of};
+use super::{Finding, KeyDoc, PRODUCT_KEYS, Report, keys, kind_of};
 
 mod options;
 mod reading;
@@ -37,6 +38,11 @@ fn option_names() -> impl Iterator<Item = &'static str> {
     reading::DOCS.into_iter().chain(security::docs()).map(|doc| doc.name)
 }
 
+/// Options that say how to connect and log in.
+pub(super) fn security_names() -> impl Iterator<Item = &'static str> {
+    security::docs().map(|doc| doc.name)
+}
+
 /// Reads `kafka_configs`, with `options` and `kafka_options`.
 pub(super) fn read(map: &Map<String, Value>, report: &mut Report) -> Option<BTreeMap<String, KafkaProduct>> {
     let products = match map.get("kafka_configs") {
@@ -55,11 +61,15 @@ pub(super) fn read(map: &Map<String, Value>, report: &mut Report) -> Option<BTre
         }
     };
     let mut read = BTreeMap::new();
+    let mut found = Vec::new();
     for (name, config) in products {
         let path = format!("kafka_configs.{name}");
         match config {
             Value::Object(config) => {
-                if let Some(product) = read_product(map, config, &path, report)
+                let mut own = Report::default();
+                let product = read_product(map, config, &path, &mut own);
+                found.push((name.as_str(), own));
+                if let Some(product) = product
                     && read.insert(name.trim().to_owned(), product).is_some()
                 {
                     report.error(path, "names a product twice (blanks around a name don't count)");
@@ -68,7 +78,27 @@ pub(super) fn read(map: &Map<String, Value>, report: &mut Report) -> Option<BTre
             other => report.error(path, format!("must be a mapping of five keys, not {}", kind_of(other))),
         }
     }
+    merge(found, report);
     Some(read)
+}
+
+/// What stands above the products is read for each of them. What is said of it for some of them only names them.
+fn merge(found: Vec<(&str, Report)>, report: &mut Report) {
+    let are_of_all = |finding: &Finding, of: fn(&Report) -> &Vec<Finding>| {
+        found.iter().all(|(_, own)| of(own).contains(finding))
+    };
+    for (name, own) in &found {
+        let named = |finding: &Finding, of| {
+            let mut finding = finding.clone();
+            let is_own = finding.path.starts_with(&format!("kafka_configs.{name}."));
+            if !is_own && !are_of_all(&finding, of) {
+                finding.problem.push_str(&format!(" (for product `{name}`)"));
+            }
+            finding
+        };
+        report.errors.extend(own.errors.iter().map(|error| named(error, |own| &own.errors)));
+        report.warnings.extend(own.warnings.iter().map(|warning| named(warning, |own| &own.warnings)));
+    }
 }
 
 fn read_product(
@@ -123,6 +153,11 @@ fn read_bootstrap(config: &Map<String, Value>, prefix: &str, report: &mut Report
     }
     let wrong: Vec<&str> =
         servers.iter().map(String::as_str).filter(|server| !is_host_port(server)).collect();
+    // Whoever writes a user may have written a password too.
+    if wrong.iter().any(|server| server.contains('@')) {
+        report.error(path, "must be `host:port` without a user: a login goes into `kafka_options`");
+        return None;
+    }
     if !wrong.is_empty() {
         report.error(path, format!("`{}` is not `host:port`", wrong.join("`, `")));
         return None;
@@ -131,9 +166,39 @@ fn read_bootstrap(config: &Map<String, Value>, prefix: &str, report: &mut Report
 }
 
 fn is_host_port(text: &str) -> bool {
-    text.rsplit_once(':').is_some_and(|(host, port)| {
-        !host.is_empty()
-            && !host.contains(['/', ' ', '\'', '"'])
-            && port.parse::<u16>().is_ok_and(|port| port > 0)
-    })
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let is_host = match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']').is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()),
+        None => {
+            let other = |c: char| c.is_whitespace() || "/:@[]?#'\"".contains(c);
+            !host.is_empty() && !host.contains(other)
+        }
+    };
+    is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::is_host_port;
+
+    #[rstest]
+    #[case("broker-1.example.com:9092", true)]
+    #[case("10.0.0.1:9092", true)]
+    #[case("[::1]:9092", true)]
+    #[case("[2001:db8::7]:1", true)]
+    #[case("::1:9092", false)]
+    #[case("[::1:9092", false)]
+    #[case("[host]:9092", false)]
+    #[case("h:9093:9094", false)]
+    #[case("user@h:9092", false)]
+    #[case("SSL://h:9092", false)]
+    #[case("h:0", false)]
+    #[case("h:65536", false)]
+    #[case(":9092", false)]
+    #[case("h", false)]
+    fn a_broker_is_a_host_and_a_port(#[case] text: &str, #[case] expected: bool) {
+        assert_eq!(is_host_port(text), expected);
+    }
 }

@@ -136,9 +136,10 @@ pub const PRODUCT_KEYS: [KeyDoc; 6] = [
     used("kafka_options", "", "Ours: options of this product, over those of the ACON."),
 ];
 
-/// Warns about each key that is not in `known`, with the nearest known one.
+/// Warns about each key that is not in `known`, with the nearest known one. One that should make a connection safe is an
+/// error: ignored, it would leave the connection in the clear.
 pub(super) fn check_unknown(map: &Map<String, Value>, prefix: &str, known: &[KeyDoc], report: &mut Report) {
-    for key in map.keys() {
+    for (key, value) in map {
         if known.iter().any(|doc| doc.name == key) {
             continue;
         }
@@ -146,8 +147,29 @@ pub(super) fn check_unknown(map: &Map<String, Value>, prefix: &str, known: &[Key
             Some(name) => format!("; did you mean `{name}`?"),
             None => String::new(),
         };
-        report.warn(format!("{prefix}{key}"), format!("unknown key, ignored{hint}"));
+        let path = format!("{prefix}{key}");
+        let holds_security =
+            value.as_object().is_some_and(|inner| inner.keys().any(|name| is_of_security(name)));
+        if !is_of_security(key) && !holds_security {
+            report.warn(path, format!("unknown key, ignored{hint}"));
+        } else if !hint.is_empty() {
+            report.error(path, format!("unknown key{hint}"));
+        } else if PRODUCT_KEYS.iter().any(|doc| doc.name == key) {
+            report.error(path, "belongs in a product of `kafka_configs`");
+        } else {
+            report.error(path, "belongs in `kafka_options`, of the ACON or of a product");
+        }
     }
+}
+
+/// Whether a name speaks of TLS or of a login, or is a slip of the pen away from one that does.
+pub(super) fn is_of_security(name: &str) -> bool {
+    let name = name.trim().to_ascii_lowercase();
+    let name = name.strip_prefix("kafka.").unwrap_or(&name);
+    let beginnings = ["ssl.", "sasl.", "security.", "kafka_ssl", "kafka_sasl", "kafka_security"];
+    beginnings.iter().any(|beginning| name.starts_with(beginning))
+        || ["truststore", "keystore", "jaas"].iter().any(|part| name.contains(part))
+        || nearest_key(name, super::kafka::security_names()).is_some()
 }
 
 /// Types of keys that have no effect are still checked where the original would have needed them right.

@@ -72,6 +72,12 @@ impl Secrets {
         kept.len() < before
     }
 
+    /// As if all that was read were long ago.
+    #[cfg(test)]
+    pub(crate) fn forget(&self) {
+        self.kept().clear();
+    }
+
     fn kept(&self) -> std::sync::MutexGuard<'_, HashMap<SecretRef, (Secret, Instant)>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }

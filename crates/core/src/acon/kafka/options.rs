@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::super::keys::{Effect, KeyDoc, nearest_key};
+use super::super::keys::{Effect, KeyDoc, is_of_security, nearest_key};
 use super::super::{Report, kind_of};
 
 /// Options that have no meaning where positions are compared and no data is read.
@@ -151,6 +151,18 @@ impl Options {
         self.0.remove(name)
     }
 
+    /// The key of the first of these options that is given, taken or not; null and blank texts are none, but where a
+    /// blank one means something.
+    pub(super) fn first_given(&self, is_one: impl Fn(&str) -> bool, blank: &str) -> Option<String> {
+        let says = |name: &str, value: &Value| match value {
+            Value::Null => false,
+            Value::String(text) => name == blank || !text.trim().is_empty(),
+            _ => true,
+        };
+        let mut given = self.0.iter().filter(|(name, given)| is_one(name) && says(name, &given.value));
+        given.next().map(|(_, given)| given.path.clone())
+    }
+
     /// Takes all options of this name; one that ends with a dot stands for all that begin so. `name` in lower case.
     pub(super) fn take_named(&mut self, name: &str) -> Vec<Given> {
         let is_named = |key: &str| key == name || (name.ends_with('.') && key.starts_with(name));
@@ -195,7 +207,11 @@ impl Options {
                     Some(near) => format!("; did you mean `{near}`?"),
                     None => String::new(),
                 };
-                report.warn(given.path, format!("unknown option, ignored{hint}"));
+                if is_of_security(&name) {
+                    report.error(given.path, format!("unknown option, which is not ignored because it seems to be about the connection's security{hint}"));
+                } else {
+                    report.warn(given.path, format!("unknown option, ignored{hint}"));
+                }
             }
         }
     }

@@ -118,6 +118,8 @@ pub(super) fn read(
     options: &mut Options,
     report: &mut Report,
 ) -> Security {
+    let of_tls = |name: &str| name.starts_with("ssl.") && docs().any(|doc| doc.name == name);
+    let option_of_tls = options.first_given(of_tls, "ssl.endpoint.identification.algorithm");
     let protocol = read_protocol(options, report);
     let tls = tls::Given::take(product, prefix, scope, options, report);
     let sasl = sasl::Given::take(options, report);
@@ -132,16 +134,24 @@ pub(super) fn read(
     };
     let protocol_path =
         protocol.map_or_else(|| format!("{prefix}kafka_options.security.protocol"), |(path, _)| path);
-    if !chosen.has_tls()
-        && let Some(path) = tls.store_path()
-    {
+    if chosen.has_tls() {
+        // Then nothing that asks for TLS is in vain.
+    } else if let Some(path) = tls.store_path() {
         report.error(path, format!(
             "a store that cannot be used is an error, never plaintext: `security.protocol` is {}; make it {}, or leave the store out",
             chosen.name(), Protocol::of(true, chosen.has_sasl()).name(),
         ));
+    } else if let Some(path) = option_of_tls {
+        let wanted = Protocol::of(true, chosen.has_sasl()).name();
+        report.error(path, format!("needs TLS: set `security.protocol` to {wanted}, or leave it out"));
+    } else if let Some(path) = tls::password_key(product, prefix) {
+        report.warn(path, format!(
+            "opens no store, because no store is given: the connection is {}, which anybody on the way can read",
+            chosen.name(),
+        ));
     }
     if !chosen.has_sasl()
-        && let Some(path) = sasl.credentials_path()
+        && let Some(path) = sasl.asking_path()
     {
         report.error(
             path,
@@ -154,13 +164,31 @@ pub(super) fn read(
     let tls = tls.judge(chosen.has_tls(), report);
     let sasl = sasl.judge(chosen.has_sasl(), &protocol_path, report);
     if chosen == Protocol::SaslPlaintext
-        && sasl
-            .as_ref()
-            .is_some_and(|sasl| matches!(sasl.mechanism, Mechanism::Plain | Mechanism::OAuthBearer))
+        && let Some(sasl) = &sasl
     {
-        report.warn(protocol_path, "SASL_PLAINTEXT sends the login in the clear; SASL_SSL does not");
+        judge_login_without_tls(sasl.mechanism, protocol_path, report);
     }
     Security { tls, sasl }
+}
+
+fn judge_login_without_tls(mechanism: Mechanism, path: String, report: &mut Report) {
+    match mechanism {
+        Mechanism::AwsMskIam => report.error(
+            path,
+            "AWS_MSK_IAM needs TLS, brokers of MSK take it over nothing else: make it SASL_SSL",
+        ),
+        Mechanism::Plain => {
+            report.warn(path, "SASL_PLAINTEXT sends the password in the clear; SASL_SSL does not");
+        }
+        Mechanism::OAuthBearer => report.warn(
+            path,
+            "SASL_PLAINTEXT sends the token in the clear, and whoever reads it can log in with it; SASL_SSL does not",
+        ),
+        Mechanism::ScramSha256 | Mechanism::ScramSha512 => report.warn(
+            path,
+            "over SASL_PLAINTEXT whoever listens can guess the password at leisure and read what follows; SASL_SSL prevents that",
+        ),
+    }
 }
 
 fn read_protocol(options: &mut Options, report: &mut Report) -> Option<(String, Protocol)> {

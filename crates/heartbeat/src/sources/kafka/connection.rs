@@ -95,10 +95,10 @@ impl Connection {
         access: &Arc<Access>,
         deadline: Instant,
     ) -> Result<Self, ClientError> {
-        let timeout = |_| ClientError::Timeout { address: address.to_owned() };
-        let loaded = timeout_at(deadline.into(), access.load()).await.map_err(timeout)?;
+        let not_ready = |_| ClientError::NotReady { address: address.to_owned(), what: access.reading() };
+        let loaded = timeout_at(deadline.into(), access.load()).await.map_err(not_ready)?;
         let loaded = loaded.map_err(|cause| unsafe_because(address, cause))?;
-        let stream = timeout_at(deadline.into(), connect(address, &loaded)).await.map_err(timeout)??;
+        let stream = connect(address, &loaded, deadline).await?;
         access.opened(&loaded);
         let mut connection = Self {
             address: address.to_owned(),
@@ -123,8 +123,7 @@ impl Connection {
             .map(|key| (key.api_key, (key.min_version, key.max_version)))
             .collect();
         if let Some(credentials) = &loaded.sasl {
-            let login = security::login(&mut connection, credentials, deadline);
-            let lifetime = timeout_at(deadline.into(), login).await.map_err(timeout)?;
+            let lifetime = security::login(&mut connection, credentials, deadline).await;
             if let Err(ClientError::Security { .. }) = &lifetime {
                 access.doubt_secrets();
             }
@@ -228,6 +227,21 @@ impl Connection {
         unsafe_because(&self.address, cause)
     }
 
+    /// Waits for something that the login takes and that somebody else than the broker has.
+    pub(super) async fn need<T>(
+        &self,
+        what: impl FnOnce() -> String,
+        work: impl Future<Output = Result<T, SecurityError>>,
+        deadline: Instant,
+    ) -> Result<T, ClientError> {
+        match timeout_at(deadline.into(), work).await {
+            Ok(done) => done.map_err(|cause| self.unsafe_because(cause)),
+            Err(_elapsed) => {
+                Err(ClientError::NotReady { address: self.address.clone(), what: what() })
+            }
+        }
+    }
+
     fn broken(&self, source: io::Error) -> ClientError {
         broken(&self.address, &self.loaded, self.answers, source)
     }
@@ -244,17 +258,24 @@ impl fmt::Debug for Connection {
     }
 }
 
-async fn connect(address: &str, loaded: &Loaded) -> Result<Box<dyn Stream>, ClientError> {
+async fn connect(
+    address: &str,
+    loaded: &Loaded,
+    deadline: Instant,
+) -> Result<Box<dyn Stream>, ClientError> {
+    let late = |address: String| move |_| ClientError::Timeout { address };
     let io = |source| ClientError::Io { address: address.to_owned(), source };
     let refused = |problem: String| unsafe_because(address, SecurityError::Refused(problem));
-    let stream = TcpStream::connect(address).await.map_err(io)?;
+    let stream = timeout_at(deadline.into(), TcpStream::connect(address)).await;
+    let stream = stream.map_err(late(address.to_owned()))?.map_err(io)?;
     stream.set_nodelay(true).map_err(io)?;
     let Some(tls) = &loaded.tls else { return Ok(Box::new(stream)) };
     let host = host_of(address);
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| refused(format!("`{host}` is no name that a certificate can be for")))?;
     let connector = TlsConnector::from(tls.config());
-    match connector.connect(name, stream).await {
+    let shaken = timeout_at(deadline.into(), connector.connect(name, stream)).await;
+    match shaken.map_err(late(format!("{address}, in the TLS handshake,")))? {
         Ok(stream) => Ok(Box::new(stream)),
         Err(source) => Err(match tls_error(&source) {
             Some(error) => refused(tls.explain(error)),

@@ -34,8 +34,16 @@ pub enum ClientError {
     /// The deadline, or this request's share of it, passed first.
     #[error("{address} did not answer in time")]
     Timeout {
+        /// Host and port, and the step if it was not an answer that was waited for.
+        address: String,
+    },
+    /// The deadline passed before we had what the login takes; the broker did nothing wrong.
+    #[error("broker {address}: {what} not had in time")]
+    NotReady {
         /// Host and port.
         address: String,
+        /// What was waited for, with whoever was asked for it.
+        what: String,
     },
     /// The broker lacks a request version that exact answers need.
     #[error(
@@ -62,10 +70,19 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// False when the broker has no part in it: we did not have what it takes to talk to it.
+    pub fn is_of_broker(&self) -> bool {
+        match self {
+            Self::NotReady { .. } => false,
+            Self::Security { cause, .. } => cause.is_of_broker(),
+            Self::Io { .. } | Self::Timeout { .. } | Self::Unsupported { .. } | Self::BadAnswer { .. } => true,
+        }
+    }
+
     /// What this means for a row on `what` ("kafka cluster a:1,b:2").
     pub(super) fn for_row(self: &Arc<Self>, what: &str) -> SourceError {
         match self.as_ref() {
-            Self::Io { .. } => {
+            Self::Io { .. } | Self::NotReady { .. } => {
                 SourceError::Unreachable { what: what.to_owned(), cause: Box::new(Arc::clone(self)) }
             }
             Self::Security { cause, .. } if cause.is_passing() => {
@@ -223,6 +240,20 @@ impl PartitionError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_that_is_not_had_in_time_is_no_fault_of_the_broker_and_passes() {
+        let what = "password of the login: scope `s` key `k` of https://dbc".to_owned();
+        let error = Arc::new(ClientError::NotReady { address: "a:1".to_owned(), what });
+        assert!(!error.is_of_broker());
+        let row = error.for_row("kafka cluster a:1");
+        assert!(matches!(row, SourceError::Unreachable { .. }));
+        let told = "kafka cluster a:1 cannot be reached: broker a:1: password of the login: scope `s` key `k` of https://dbc not had in time";
+        assert_eq!(chain(&row), told);
+        assert!(ClientError::Timeout { address: "a:1".to_owned() }.is_of_broker());
+        let cause = Box::new(SecurityError::Refused("no".to_owned()));
+        assert!(ClientError::Security { address: "a:1".to_owned(), cause }.is_of_broker());
+    }
 
     #[test]
     fn codes_mean_something_for_the_row() {

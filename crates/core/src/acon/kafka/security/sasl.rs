@@ -216,10 +216,12 @@ impl Given {
         }
     }
 
-    /// The key that gives a login, if one does.
-    pub(super) fn credentials_path(&self) -> Option<String> {
+    /// The key that asks for a login, if one does.
+    pub(super) fn asking_path(&self) -> Option<String> {
         let secrets = [&self.jaas, &self.username, &self.password, &self.client_id, &self.client_secret];
-        secrets.into_iter().flatten().map(|at| at.path.clone()).next()
+        let texts = [&self.mechanism, &self.endpoint, &self.scope, &self.extensions];
+        let secrets = secrets.into_iter().flatten().map(|at| &at.path);
+        secrets.chain(texts.into_iter().flatten().map(|at| &at.path)).next().cloned()
     }
 
     /// `None`: there is no login, or it is a mistake. `protocol_path` is the key that asks for one.
@@ -228,74 +230,81 @@ impl Given {
         if !is_wanted {
             return None;
         }
-        let Some((path, mechanism)) = mechanism else {
+        if mechanism.is_none() {
             let known = Mechanism::ALL.map(Mechanism::name).join(", ");
             report.error(protocol_path, format!("a SASL protocol needs `sasl.mechanism`: one of {known}"));
-            return None;
-        };
-        let mechanism = mechanism?;
-        let oauth = self.oauth(mechanism, report)?;
-        let (login, oauth, path) = match (self.jaas, self.username, self.password) {
-            (Some(_), Some(other), _) | (Some(_), None, Some(other)) => {
-                report.error(other.path, "excludes `sasl.jaas.config`: give one of the two");
-                return None;
-            }
-            (Some(At { path, value: SecretRef::Literal(text) }), None, None) => {
-                let module = jaas::parse(text.expose()).map_err(str::to_owned);
-                match module.and_then(|module| read_module(mechanism, module, oauth)) {
-                    Ok((login, oauth)) => (login, oauth, path),
-                    Err(problem) => {
-                        report.error(path, problem);
-                        return None;
-                    }
-                }
-            }
-            (Some(At { path, value }), None, None) => (Login::Jaas(value), oauth, path),
-            (None, username, password) => {
-                let login = simple_login(mechanism, username, password, &path, report)?;
-                (login, oauth, path)
-            }
-        };
-        let sasl = Sasl { mechanism, login, oauth };
-        if let Err(problem) = sasl.check() {
-            report.error(path, problem);
-            return None;
         }
-        Some(sasl)
+        let mechanism = mechanism.and_then(|(path, mechanism)| Some((path, mechanism?)));
+        let oauth = self.oauth(mechanism.as_ref().map(|(_, mechanism)| *mechanism), report);
+        if self.jaas.is_some()
+            && let Some(other) = self.username.as_ref().or(self.password.as_ref())
+        {
+            report.error(&other.path, "excludes `sasl.jaas.config`: give one of the two");
+        }
+        let module = match &self.jaas {
+            Some(At { path, value: SecretRef::Literal(text) }) => match jaas::parse(text.expose()) {
+                Ok(module) => Some(module),
+                Err(problem) => {
+                    report.error(path, problem);
+                    return None;
+                }
+            },
+            _ => None,
+        };
+        let (path, mechanism) = mechanism?;
+        let path = self.jaas.as_ref().map_or(path, |jaas| jaas.path.clone());
+        let read = match (module, self.jaas) {
+            (Some(module), _) => read_module(mechanism, module, oauth),
+            (None, Some(jaas)) => Ok((Login::Jaas(jaas.value), oauth)),
+            (None, None) => {
+                Ok((simple_login(mechanism, self.username, self.password, &path, report)?, oauth))
+            }
+        };
+        let sasl = read.map(|(login, oauth)| Sasl { mechanism, login, oauth });
+        let sasl = sasl.and_then(|sasl| sasl.check().map(|()| sasl));
+        sasl.map_err(|problem| report.error(path, problem)).ok()
     }
 
-    fn oauth(&self, mechanism: Mechanism, report: &mut Report) -> Option<OAuthLogin> {
+    /// Mistakes are in the report.
+    fn oauth(&self, mechanism: Option<Mechanism>, report: &mut Report) -> OAuthLogin {
         let mut extensions = BTreeMap::new();
         if let Some(At { path, value }) = &self.extensions {
             for pair in value.split(',').filter(|pair| !pair.trim().is_empty()) {
-                let Some((key, value)) = pair.split_once('=') else {
-                    report.error(path, "must be `key=value` pairs with commas between them");
-                    return None;
-                };
-                extensions.insert(key.trim().to_owned(), value.trim().to_owned());
+                match pair.split_once('=') {
+                    Some((key, value)) => {
+                        extensions.insert(key.trim().to_owned(), value.trim().to_owned());
+                    }
+                    None => report.error(path, "must be `key=value` pairs with commas between them"),
+                }
             }
         }
         if let Some(At { path, value }) = &self.endpoint
-            && mechanism == Mechanism::OAuthBearer
+            && mechanism.is_none_or(|mechanism| mechanism == Mechanism::OAuthBearer)
         {
-            if !["https://", "http://", "file:"].iter().any(|scheme| value.starts_with(scheme)) {
-                report.error(path, "must be an https:// URL, or `file:PATH` of a token");
-                return None;
-            }
-            if value.starts_with("http://") {
-                report.warn(
-                    path,
-                    "the client's secret goes to this address in the clear; https:// does not do that",
-                );
-            }
+            check_endpoint(path, value, report);
         }
-        Some(OAuthLogin {
+        let value = |at: &Option<At<SecretRef>>| at.as_ref().map(|at| at.value.clone());
+        OAuthLogin {
             endpoint: self.endpoint.as_ref().map(|at| at.value.clone()),
-            client_id: self.client_id.as_ref().map(|at| at.value.clone()),
-            client_secret: self.client_secret.as_ref().map(|at| at.value.clone()),
+            client_id: value(&self.client_id),
+            client_secret: value(&self.client_secret),
             scope: self.scope.as_ref().map(|at| at.value.clone()),
             extensions,
-        })
+        }
+    }
+}
+
+fn check_endpoint(path: &str, url: &str, report: &mut Report) {
+    if !["https://", "http://", "file:"].iter().any(|scheme| url.starts_with(scheme)) {
+        report.error(path, "must be an https:// URL, or `file:PATH` of a token");
+    }
+    // It is shown in messages, and the client has an id and a secret of its own.
+    let authority = url.split_once("://").and_then(|(_, rest)| rest.split(['/', '?', '#']).next());
+    if authority.is_some_and(|authority| authority.contains('@')) {
+        report.error(path, "must not hold a user or password before `@`: give `sasl.oauthbearer.client.credentials.client.id` and `.secret`");
+    }
+    if url.starts_with("http://") {
+        report.warn(path, "the client's secret goes to this address in the clear; https:// does not do that");
     }
 }
 

@@ -61,6 +61,7 @@ fn the_originals_five_keys_are_mutual_tls_with_passwords_of_the_scope() {
 #[case::environment("env:T", Some(SecretRef::Env("T".into())))]
 #[case::file("file:/t", Some(SecretRef::File("/t".into())))]
 #[case::other_scope("scope:o/k", Some(SecretRef::Scope { scope: "o".into(), key: "k".into() }))]
+#[case::as_databricks("{{secrets/o/k}}", Some(SecretRef::Scope { scope: "o".into(), key: "k".into() }))]
 #[case::literal("literal:x", Some(SecretRef::Literal(Secret::new("x"))))]
 #[case::key("a:b", Some(SecretRef::Scope { scope: "sc".into(), key: "a:b".into() }))]
 fn a_password_key_is_of_the_scope_or_a_reference(#[case] key: &str, #[case] expected: Option<SecretRef>) {
@@ -161,6 +162,11 @@ fn stores_and_the_protocol_decide(#[case] options: Value, #[case] expected: &str
     json!({"security.protocol": "SASL_SSL", "sasl.mechanism": "OAUTHBEARER", "sasl.oauthbearer.token.endpoint.url": "x/t"}),
     "must be an https:// URL, or `file:PATH`"
 )]
+#[case::endpoint_with_a_password(
+    json!({"security.protocol": "SASL_SSL", "sasl.mechanism": "OAUTHBEARER",
+           "sasl.oauthbearer.token.endpoint.url": "https://id:s3cr3t-v4lue@x/t"}),
+    "sasl.oauthbearer.token.endpoint.url: must not hold a user or password before `@`"
+)]
 #[case::bad_reference(
     json!({"security.protocol": "SASL_SSL", "sasl.mechanism": "PLAIN", "sasl.username": "u", "sasl.password": "scope:x"}),
     "kafka_options.sasl.password: `scope:` needs SCOPE/KEY behind it"
@@ -184,6 +190,46 @@ fn all_mistakes_are_told_at_once() {
     for part in ["never plaintext", "no mechanism that is carried", "`ftp:` locations", "certificate.chain"] {
         assert!(found.contains(part), "{part} not in\n{found}");
     }
+}
+
+#[test]
+fn all_mistakes_of_a_login_and_of_stores_are_told_at_once() {
+    let options = json!({
+        "security.protocol": "SASL_SSL", "sasl.mechanism": "X", "sasl.username": "u",
+        "sasl.jaas.config": "a.PlainLoginModule required username=\"s3cr3t-v4lue",
+        "sasl.oauthbearer.token.endpoint.url": "x", "sasl.oauthbearer.extensions": "a",
+        "ssl.truststore.location": "ftp://t", "ssl.truststore.certificates": HIDDEN,
+        "ssl.keystore.location": "ftp://k", "ssl.keystore.key": HIDDEN,
+    });
+    let found = mistakes(&json!({}), &options).join("\n");
+    for part in [
+        "no mechanism that is carried", "excludes `sasl.jaas.config`", "a quote that does not end",
+        "must be an https:// URL", "must be `key=value` pairs", "excludes a truststore", "excludes a keystore",
+        "ssl.truststore.location: `ftp:` locations", "ssl.keystore.location: `ftp:` locations",
+    ] {
+        assert!(found.contains(part), "{part} not in\n{found}");
+    }
+    assert!(!found.contains(HIDDEN));
+}
+
+#[test]
+fn a_mistake_above_the_products_names_the_product_it_is_one_for() {
+    let document = |own: &Value| json!({
+        "sensor_source": "kafka", "data_format": "kafka", "heartbeat_sensor_db_table": "d.c",
+        "lakehouse_engine_sensor_db_table": "d.s", "domain": "dbc",
+        "kafka_options": {"sasl.mechanism": "PLAIN", "sasl.username": "u", "sasl.password": "p"},
+        "kafka_configs": {
+            "p": {"kafka_bootstrap_servers_list": "k:1", "kafka_options": {"security.protocol": "SASL_SSL"}},
+            "q": {"kafka_bootstrap_servers_list": "k:1", "kafka_options": own},
+        },
+    });
+    let of_one = texts(&Acon::from_value(&document(&json!({}))).result.unwrap_err());
+    let told = "kafka_options.sasl.username: a login needs SASL: set `security.protocol` to SASL_SSL, or leave the login out";
+    assert_eq!(of_one, [format!("{told} (for product `q`)")]);
+    let mut of_all = document(&json!({}));
+    of_all["kafka_configs"]["p"] = of_all["kafka_configs"]["q"].clone();
+    assert_eq!(texts(&Acon::from_value(&of_all).result.unwrap_err()), [told]);
+    assert!(Acon::from_value(&document(&json!({"security.protocol": "SASL_SSL"}))).result.is_ok());
 }
 
 #[test]
@@ -229,6 +275,19 @@ fn a_jaas_text_that_is_kept_elsewhere_is_read_when_it_is_there() {
     assert_eq!(opened.login, expected);
     let wrong = sasl.opened(&Secret::new(HIDDEN)).unwrap_err();
     assert_eq!(wrong, "the JAAS text needs `required` behind the class of the login module");
+}
+
+#[test]
+fn a_value_of_a_jaas_text_may_be_a_reference_as_databricks_writes_it() {
+    let options = json!({
+        "security.protocol": "SASL_SSL", "sasl.mechanism": "PLAIN",
+        "sasl.jaas.config": "a.PlainLoginModule required username=\"{{secrets/o/u}}\" password={{secrets/o/k}};",
+    });
+    let Login::Password { username, password, .. } = security(&json!({}), &options).sasl.unwrap().login else {
+        panic!()
+    };
+    let of = |key: &str| SecretRef::Scope { scope: "o".into(), key: key.into() };
+    assert_eq!((username, password), (of("u"), of("k")));
 }
 
 #[test]
@@ -298,16 +357,100 @@ fn names_are_verified_unless_told_otherwise(
 fn what_tunes_java_is_accepted_and_named() {
     let options = json!({
         "security.protocol": "SSL", "ssl.provider": "SunJSSE", "ssl.cipher.suites": "x",
-        "sasl.login.refresh.window.factor": 0.8, "sasl.kerberos.service.name": "kafka", "ssl.truststore.tipe": "JKS",
+        "sasl.login.refresh.window.factor": 0.8, "sasl.kerberos.service.name": "kafka",
     });
     let reading = reading(&json!({}), &options);
     let warned = texts(&reading.warnings).join("\n");
     assert!(reading.result.is_ok());
     assert_eq!(warned.matches("has no effect here").count(), 4, "{warned}");
-    assert!(
-        warned.contains("ssl.truststore.tipe: unknown option, ignored; did you mean `ssl.truststore.type`?"),
-        "{warned}"
-    );
+}
+
+#[rstest]
+#[case("PLAIN", "sends the password in the clear")]
+#[case("SCRAM-SHA-256", "can guess the password")]
+#[case("SCRAM-SHA-512", "can guess the password")]
+#[case("OAUTHBEARER", "sends the token in the clear")]
+fn a_login_without_tls_is_a_warning_with_its_reason(#[case] mechanism: &str, #[case] reason: &str) {
+    let mut options = json!({"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": mechanism});
+    let login = if mechanism == "OAUTHBEARER" {
+        json!({"sasl.oauthbearer.token.endpoint.url": "file:/t"})
+    } else {
+        json!({"sasl.username": "u", "sasl.password": "p"})
+    };
+    options.as_object_mut().unwrap().extend(login.as_object().unwrap().clone());
+    let warned = texts(&reading(&json!({}), &options).warnings);
+    assert!(warned[0].starts_with("kafka_options.security.protocol: ") && warned[0].contains(reason), "{warned:?}");
+    options["security.protocol"] = json!("SASL_SSL");
+    assert!(reading(&json!({}), &options).warnings.is_empty());
+}
+
+#[test]
+fn amazons_login_needs_tls() {
+    let found = mistakes(&json!({}), &json!({"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "AWS_MSK_IAM"}));
+    assert!(found[0].contains("AWS_MSK_IAM needs TLS"), "{found:?}");
+}
+
+/// Whoever asks for TLS or a login gets it, or an error; never plain text because of a slip of the pen.
+#[rstest]
+#[case(json!({"sasl.mechanism": "AWS_MSK_IAM"}), "kafka_options.sasl.mechanism: a login needs SASL")]
+#[case(json!({"sasl.mechanism": "PLAIN", "security.protocol": "SSL"}), "set `security.protocol` to SASL_SSL")]
+#[case(json!({"sasl.oauthbearer.token.endpoint.url": "https://x"}), "a login needs SASL")]
+#[case(json!({"sasl.oauthbearer.scope": "x"}), "a login needs SASL")]
+#[case(
+    json!({"ssl.endpoint.identification.algorithm": ""}),
+    "kafka_options.ssl.endpoint.identification.algorithm: needs TLS: set `security.protocol` to SSL, or leave it out"
+)]
+#[case(json!({"ssl.enabled.protocols": "TLSv1.3", "security.protocol": "PLAINTEXT"}), "needs TLS")]
+#[case(json!({"ssl.cipher.suites": "x"}), "needs TLS")]
+#[case(
+    json!({"securty.protocol": "SSL"}),
+    "kafka_options.securty.protocol: unknown option, which is not ignored because it seems to be about the connection's security; did you mean `security.protocol`?"
+)]
+#[case(json!({"kafka.ssl.truststore.locatoin": "/t"}), "did you mean `ssl.truststore.location`?")]
+#[case(json!({"ssl.ca.location": "/t"}), "unknown option, which is not ignored")]
+#[case(json!({"sasl.something.new": "x"}), "unknown option, which is not ignored")]
+fn nothing_that_asks_for_security_ends_in_plain_text(#[case] options: Value, #[case] expected: &str) {
+    let found = mistakes(&json!({}), &options);
+    assert!(found.iter().any(|text| text.contains(expected)), "{expected}\nnot in\n{found:#?}");
+}
+
+#[rstest]
+#[case(json!({"kafka_ssl_truststore_locaton": "/t"}), "locaton: unknown key; did you mean `kafka_ssl_truststore_location`?")]
+#[case(json!({"security.protocol": "SSL"}), "kafka_configs.p.security.protocol: belongs in `kafka_options`")]
+#[case(json!({"kafka.sasl.mechanism": "PLAIN"}), "kafka_configs.p.kafka.sasl.mechanism: belongs in `kafka_options`")]
+#[case(json!({"options": {"kafka.security.protocol": "SSL"}}), "kafka_configs.p.options: belongs in `kafka_options`")]
+fn security_in_the_wrong_place_of_a_product_is_an_error(#[case] product: Value, #[case] expected: &str) {
+    let found = mistakes(&product, &json!({}));
+    assert!(found.iter().any(|text| text.contains(expected)), "{expected}\nnot in\n{found:#?}");
+}
+
+#[test]
+fn security_at_the_top_of_the_acon_is_an_error() {
+    let mut document = json!({
+        "sensor_source": "kafka", "data_format": "kafka", "heartbeat_sensor_db_table": "d.c",
+        "lakehouse_engine_sensor_db_table": "d.s", "domain": "dbc",
+        "kafka_configs": {"p": {"kafka_bootstrap_servers_list": "k:1"}},
+    });
+    for (key, expected) in [
+        ("kafka.security.protocol", "belongs in `kafka_options`, of the ACON or of a product"),
+        ("kafka_ssl_truststore_location", "belongs in a product of `kafka_configs`"),
+    ] {
+        let mut wrong = document.clone();
+        wrong[key] = json!("SSL");
+        let found = texts(&Acon::from_value(&wrong).result.unwrap_err());
+        assert_eq!(found, [format!("{key}: {expected}")]);
+    }
+    document["sensr_source"] = json!("x");
+    assert!(Acon::from_value(&document).result.is_ok(), "other unknown keys are warnings");
+}
+
+#[rstest]
+#[case(json!({"kafka_ssl_truststore_location": "", "keystore_pwd_secret_key": "K"}), true)]
+#[case(json!({"kafka_ssl_truststore_location": "/t", "keystore_pwd_secret_key": "K"}), false)]
+#[case(json!({"truststore_pwd_secret_key": ""}), false)]
+fn passwords_of_no_store_are_a_warning_where_nothing_is_encrypted(#[case] product: Value, #[case] expected: bool) {
+    let warned = texts(&reading(&product, &json!({})).warnings).join("\n");
+    assert_eq!(warned.contains("the connection is PLAINTEXT, which anybody"), expected, "{warned}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::super::super::Report;
 use super::super::super::keys::{self, KeyDoc};
 use super::super::options::Options;
 use super::given::{At, one_of, secret_text, text};
-use crate::secret::SecretRef;
+use crate::secret::{SecretRef, of_databricks};
 
 /// How a connection is encrypted and the broker is known.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -198,27 +198,29 @@ impl Given {
             }
         }
         let trust = match (self.trust_location, self.trust_pem) {
-            (Some(_), Some(pem)) => {
-                report.error(pem.path, "excludes a truststore: give one of the two");
-                return None;
+            (Some(location), other) => {
+                if let Some(pem) = other {
+                    report.error(pem.path, "excludes a truststore: give one of the two");
+                }
+                Trust::Store {
+                    location: check_location(location, report),
+                    password: self.trust_password.map(value),
+                }
             }
-            (Some(location), None) => Trust::Store {
-                location: check_location(location, report),
-                password: self.trust_password.map(value),
-            },
             (None, Some(pem)) => Trust::Pem(pem.value),
             (None, None) => Trust::System,
         };
         let identity = match (self.key_location, self.key_pem, self.chain_pem) {
-            (Some(_), Some(pem), _) | (Some(_), None, Some(pem)) => {
-                report.error(pem.path, "excludes a keystore: give one of the two");
-                return None;
+            (Some(location), key, chain) => {
+                if let Some(pem) = key.or(chain) {
+                    report.error(pem.path, "excludes a keystore: give one of the two");
+                }
+                Some(Identity::Store {
+                    location: check_location(location, report),
+                    password: self.key_store_password.map(value),
+                    key_password: self.key_password.map(value),
+                })
             }
-            (Some(location), None, None) => Some(Identity::Store {
-                location: check_location(location, report),
-                password: self.key_store_password.map(value),
-                key_password: self.key_password.map(value),
-            }),
             (None, Some(key), Some(chain)) => Some(Identity::Pem {
                 key: key.value,
                 chain: chain.value,
@@ -226,11 +228,11 @@ impl Given {
             }),
             (None, Some(key), None) => {
                 report.error(key.path, "needs `ssl.keystore.certificate.chain` beside it");
-                return None;
+                None
             }
             (None, None, Some(chain)) => {
                 report.error(chain.path, "needs `ssl.keystore.key` beside it");
-                return None;
+                None
             }
             (None, None, None) => {
                 if let Some(password) = self.key_password {
@@ -243,15 +245,23 @@ impl Given {
     }
 }
 
+/// The product's first key that would give a store's password.
+pub(super) fn password_key(product: &Map<String, Value>, prefix: &str) -> Option<String> {
+    let keys = ["truststore_pwd_secret_key", "keystore_pwd_secret_key"];
+    let is_given = |key: &&str| product.get(*key).and_then(Value::as_str).is_some_and(|text| !text.trim().is_empty());
+    keys.into_iter().find(is_given).map(|key| format!("{prefix}{key}"))
+}
+
 fn value<T>(at: At<T>) -> T {
     at.value
 }
 
 /// A `*_secret_key`: with a prefix a reference, without one a key of the ACON's scope.
 fn scope_key(path: &str, text: &str, scope: Option<&str>, report: &mut Report) -> Option<At<SecretRef>> {
-    let is_reference = text
-        .split_once(':')
-        .is_some_and(|(prefix, _)| matches!(prefix, "env" | "file" | "scope" | "literal"));
+    let is_reference = of_databricks(text).is_some()
+        || text
+            .split_once(':')
+            .is_some_and(|(prefix, _)| matches!(prefix, "env" | "file" | "scope" | "literal"));
     let value = match (is_reference, scope) {
         (true, _) => super::secret(path, text, report)?,
         (false, Some(scope)) => SecretRef::Scope { scope: scope.to_owned(), key: text.to_owned() },

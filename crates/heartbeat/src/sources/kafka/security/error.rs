@@ -69,6 +69,11 @@ impl SecurityError {
         }
     }
 
+    /// False when it is about our stores, secrets, and those whom we ask for them.
+    pub(in super::super) fn is_of_broker(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Login(_))
+    }
+
     /// True when a secret that was changed meanwhile would explain it.
     pub(super) fn is_of_secrets(&self) -> bool {
         match self {

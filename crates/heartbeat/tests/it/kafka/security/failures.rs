@@ -88,8 +88,11 @@ async fn stores_that_cannot_be_opened_are_named() {
         "ssl.keystore.key": format!("file:{}", bed.store("client.enc.key")),
         "ssl.keystore.certificate.chain": format!("file:{}", bed.store("client.pem")),
     }));
-    bed.is_told("MTLS", &encrypted, &["its key is encrypted and needs a password"]).await;
+    bed.is_told("MTLS", &encrypted, &["`ssl.keystore.key`: its key is encrypted and needs a password"]).await;
     encrypted["ssl.key.password"] = json!("wrong-secret");
+    let parts = ["`ssl.keystore.key` (password from `ssl.key.password`, the configuration): wrong password of the key"];
+    bed.is_told("MTLS", &encrypted, &parts).await;
+    encrypted["ssl.keystore.key"] = json!(format!("file:{}", bed.store("client.enc-3des.key")));
     bed.is_told("MTLS", &encrypted, &["wrong password of the key"]).await;
     encrypted["ssl.key.password"] = json!("heartbeat-key");
     encrypted["ssl.keystore.certificate.chain"] = json!(format!("file:{}", bed.store("stranger.pem")));
@@ -171,12 +174,13 @@ async fn a_handshake_that_never_ends_stops_at_the_deadline() {
         }
     });
     let plain = login("SCRAM-SHA-256", "alice", "alice-secret");
-    for options in [json!({"security.protocol": "SSL", "ssl.truststore.certificates": CA}), plain] {
+    let tls = json!({"security.protocol": "SSL", "ssl.truststore.certificates": CA});
+    for (options, step) in [(tls, "in the TLS handshake"), (plain, "")] {
         let source =
             KafkaSource::new([product(&address, &options)].into(), &Clusters::default(), &Arc::default());
         let began = Instant::now();
         let told = look_until(&source, "t", began + Duration::from_secs(1)).await.unwrap_err();
-        assert!(told.contains("did not answer in time"), "{told}");
+        assert!(told.contains(step) && told.contains("did not answer in time"), "{told}");
         assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     }
 }

@@ -99,7 +99,8 @@ pub(in super::super) async fn login(
             exchange.verify(&answer).map_err(|problem| talk.failed(&problem))?;
         }
         Credentials::OAuth(tokens) => {
-            let message = tokens.message().await.map_err(|cause| talk.connection.unsafe_because(cause))?;
+            let what = || format!("token of {}", tokens.place());
+            let message = talk.connection.need(what, tokens.message(), deadline).await?;
             let told = match talk.send(message).await {
                 // The broker has more to say once we say that we have heard (RFC 7628).
                 Ok(answer) if !answer.is_empty() => talk.send("\u{1}".to_owned()).await.and_then(|_| {
@@ -114,7 +115,8 @@ pub(in super::super) async fn login(
         }
         Credentials::Aws(aws) => {
             let host = talk.connection.host().to_owned();
-            let payload = aws.payload(&host).await.map_err(|cause| talk.connection.unsafe_because(cause))?;
+            let what = || "AWS credentials of the login".to_owned();
+            let payload = talk.connection.need(what, aws.payload(&host), deadline).await?;
             talk.send(payload).await?;
         }
     }
