@@ -107,6 +107,46 @@ pub(super) fn oauth(bed: &Bed, secret: &str) -> Value {
     }))
 }
 
+/// The OpenID server behind TLS with a certificate of the stores: the address that stands for it.
+pub(super) async fn oidc_behind_tls(bed: &Bed, certificate: &str) -> String {
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let chain = CertificateDer::pem_file_iter(bed.store(&format!("{certificate}.pem"))).unwrap();
+    let chain: Vec<_> = chain.map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_file(bed.store(&format!("{certificate}.key"))).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.unwrap().with_no_client_auth().with_single_cert(chain, key).unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let behind = bed.addresses["OIDC_TOKEN_URL"].strip_prefix("http://").unwrap();
+    let behind = behind.split('/').next().unwrap().to_owned();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, behind) = (acceptor.clone(), behind.clone());
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let mut server = tokio::net::TcpStream::connect(behind).await.unwrap();
+                let _over = tokio::io::copy_bidirectional(&mut stream, &mut server).await;
+            });
+        }
+    });
+    format!("https://{address}/token")
+}
+
+#[tokio::test]
+async fn a_token_endpoint_is_trusted_by_the_truststore_or_described() {
+    let Some(bed) = Bed::new().await else { return };
+    let mut options = oauth(&bed, "oidc-secret");
+    options["sasl.oauthbearer.token.endpoint.url"] = json!(oidc_behind_tls(&bed, "broker").await);
+    bed.comes_in("OAUTH", &options).await;
+    let stranger = oidc_behind_tls(&bed, "stranger").await;
+    options["sasl.oauthbearer.token.endpoint.url"] = json!(stranger);
+    let parts = [&*format!("token endpoint {stranger}: its certificate is not believed (")];
+    bed.is_told("OAUTH", &options, &parts).await;
+}
+
 #[tokio::test]
 async fn tokens_of_an_openid_server_log_in() {
     let Some(bed) = Bed::new().await else { return };

@@ -94,6 +94,33 @@ async fn the_seeds_acon_looks_at_a_broker_that_wants_a_certificate() {
     }
 }
 
+/// Brokers of a private authority, and an identity provider that only the system trusts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_come_from_whom_only_the_system_trusts() {
+    let Some(bed) = Bed::new().await else { return };
+    let stand_in = stand_in(VAULT).await;
+    let project = fed(&bed);
+    let product = json!({
+        "kafka_bootstrap_servers_list": bed.addresses["OAUTH"],
+        // The broker's own certificate, which vouches for nobody else.
+        "kafka_ssl_truststore_location": bed.store("broker.pem"),
+        "kafka_options": {
+            "security.protocol": "SASL_SSL", "sasl.mechanism": "OAUTHBEARER",
+            "sasl.oauthbearer.token.endpoint.url": super::modes::oidc_behind_tls(&bed, "broker").await,
+            "sasl.oauthbearer.client.credentials.client.id": "heartbeat",
+            "sasl.oauthbearer.client.credentials.client.secret": "oidc-secret",
+            "sasl.oauthbearer.scope": "kafka",
+        },
+    });
+    write_acon(&project, &stand_in, &product);
+    let done = run(&project, &CHECK, &[("SSL_CERT_FILE", &bed.store("ca.pem"))]);
+    assert!(done.out.contains("1 with news, 0 with errors"), "{done:?}");
+    let project = fed(&bed);
+    write_acon(&project, &stand_in, &product);
+    let done = run(&project, &CHECK, &[("SSL_CERT_FILE", &bed.store("other-ca.pem"))]);
+    assert!(done.out.contains("its certificate is not believed"), "{done:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn credentials_of_aws_log_in_at_msk() {
     let Some(bed) = Bed::new().await else { return };

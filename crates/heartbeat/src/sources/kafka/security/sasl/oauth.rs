@@ -1,15 +1,19 @@
 //! OAUTHBEARER: a token from its endpoint (client credentials, KIP-768) or a file, kept until shortly before it ends.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use heartbeat_core::secret::Secret;
 use reqwest::Certificate;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
+use rustls::pki_types::CertificateDer;
+use rustls::{CertificateError, RootCertStore};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::super::error::SecurityError;
 use crate::base64;
@@ -19,6 +23,9 @@ const SHARE: f64 = 0.8;
 
 /// What a token that says nothing of its life is believed to have left.
 const UNKNOWN_LIFE: Duration = Duration::from_mins(5);
+
+/// Whoever has a token that still holds waits no longer for the next one.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Answers are a few kilobytes.
 const LARGEST: usize = 1 << 20;
@@ -42,7 +49,7 @@ pub(super) struct Endpoint {
     pub(super) client_id: Secret,
     pub(super) client_secret: Secret,
     pub(super) scope: Option<String>,
-    /// Whom to believe there; `None`: the system's certificates.
+    /// Whom to believe there beside the system's certificates: identity providers are often public where brokers are not.
     pub(super) trusted: Option<Vec<Vec<u8>>>,
 }
 
@@ -98,7 +105,15 @@ impl Tokens {
         if let Some(kept) = kept.as_ref().filter(|kept| Instant::now() < kept.renew_at) {
             return Ok(kept.token.clone());
         }
-        match self.fetch().await {
+        let fetched = if kept.as_ref().is_some_and(|kept| Instant::now() < kept.ends_at) {
+            timeout(PATIENCE, self.fetch()).await.unwrap_or_else(|elapsed| {
+                let what = format!("{} does not answer in time", self.place());
+                Err(SecurityError::Unreachable { what, cause: Box::new(elapsed) })
+            })
+        } else {
+            self.fetch().await
+        };
+        match fetched {
             Ok(new) => {
                 let token = new.token.clone();
                 *kept = Some(new);
@@ -136,9 +151,15 @@ impl Tokens {
     }
 
     async fn ask(&self, endpoint: &Endpoint) -> Result<(String, Option<Duration>), SecurityError> {
-        let unreachable = |error: reqwest::Error| SecurityError::Unreachable {
-            what: format!("{} does not answer", self.place()),
-            cause: Box::new(error.without_url()),
+        let unreachable = |error: reqwest::Error| match refused_certificate(&error) {
+            Some(why) => SecurityError::Refused(format!(
+                "{}: its certificate is not believed ({why}); the system's authorities and the truststore's count",
+                self.place()
+            )),
+            None => SecurityError::Unreachable {
+                what: format!("{} does not answer", self.place()),
+                cause: Box::new(error.without_url()),
+            },
         };
         let mut form = vec![("grant_type", "client_credentials")];
         form.extend(endpoint.scope.iter().map(|scope| ("scope", scope.as_str())));
@@ -199,7 +220,7 @@ impl Endpoint {
             .timeout(Duration::from_secs(30));
         if let Some(trusted) = &self.trusted {
             let certificates: reqwest::Result<Vec<_>> =
-                trusted.iter().map(|der| Certificate::from_der(der)).collect();
+                usable(trusted).iter().map(|der| Certificate::from_der(der)).collect();
             builder = builder.tls_certs_only(certificates?);
         }
         builder.build()
@@ -210,6 +231,32 @@ impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tokens").field("from", &self.place()).finish_non_exhaustive()
     }
+}
+
+/// The system's certificates and these ones, as far as they can be roots.
+fn usable(trusted: &[Vec<u8>]) -> Vec<CertificateDer<'static>> {
+    let system = rustls_native_certs::load_native_certs().certs;
+    let mut roots = RootCertStore::empty();
+    let own = trusted.iter().map(|der| CertificateDer::from(der.clone()));
+    system.into_iter().chain(own).filter(|der| roots.add(der.clone()).is_ok()).collect()
+}
+
+/// Why the certificate of whoever answered was not believed, if that is what went wrong.
+fn refused_certificate<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a CertificateError> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        // An io::Error tells its cause's source, not its cause.
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let tls = error.downcast_ref().or_else(|| inner.and_then(|inner| inner.downcast_ref()));
+        if let Some(rustls::Error::InvalidCertificate(why)) = tls {
+            return Some(why);
+        }
+        next = match inner {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    None
 }
 
 fn without_query(url: &str) -> &str {
