@@ -94,7 +94,7 @@ impl Reader<'_> {
         location: &str,
         password: Option<&SecretRef>,
     ) -> Result<Store, SecurityError> {
-        let name = format!("{kind} `{location}`");
+        let name = format!("{kind} `{}`", stores::without_secrets(location));
         lock(self.reading).clone_from(&name);
         let bytes = stores::read(location).await;
         let bytes = bytes.map_err(|cause| SecurityError::Location { store: name.clone(), cause })?;

@@ -16,6 +16,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::super::error::SecurityError;
+use super::super::stores::without_secrets;
 use crate::base64;
 
 /// A token is renewed when this share of its life is over.
@@ -96,7 +97,7 @@ impl Tokens {
     pub(super) fn place(&self) -> String {
         match &self.source {
             Source::File(path) => format!("file `{path}`"),
-            Source::Endpoint(endpoint) => format!("token endpoint {}", without_query(&endpoint.url)),
+            Source::Endpoint(endpoint) => format!("token endpoint {}", without_secrets(&endpoint.url)),
         }
     }
 
@@ -259,10 +260,6 @@ fn refused_certificate<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Certi
     None
 }
 
-fn without_query(url: &str) -> &str {
-    url.split(['?', '#']).next().unwrap_or_default()
-}
-
 /// One line of a server's text.
 fn short(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(200).collect()
@@ -289,6 +286,16 @@ mod tests {
         let life = life_of_jwt(&format!("x.{claims}.y")).unwrap();
         assert!((98..=100).contains(&life.as_secs()), "{life:?}");
         assert_eq!(life_of_jwt("opaque"), None);
+    }
+
+    #[test]
+    fn what_may_be_secret_in_an_address_is_not_shown() {
+        let client = || Secret::new("x");
+        let url = "https://id:s3cr3t@login.example/t?key=s3cr3t#s3cr3t".to_owned();
+        let endpoint =
+            Endpoint { url, client_id: client(), client_secret: client(), scope: None, trusted: None };
+        let tokens = Tokens::new(Source::Endpoint(endpoint), BTreeMap::new());
+        assert_eq!(tokens.place(), "token endpoint https://login.example/t");
     }
 
     #[tokio::test]

@@ -46,7 +46,8 @@ pub(in super::super) async fn read(location: &str) -> Result<Vec<u8>, LocationEr
     if let Some(path) = local_path(location) {
         return read_file(&path).await;
     }
-    let url = Url::parse(location).map_err(|_| LocationError::NoLocation)?;
+    // What is cut away says nothing to an object store, and may be repeated in its errors.
+    let url = Url::parse(&without_secrets(location)).map_err(|_| LocationError::NoLocation)?;
     let options = secrets::environment().into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value));
     let (store, path) = parse_url_opts(&url, options).map_err(on_object_store)?;
     let object = store.get(&path).await.map_err(on_object_store)?;
@@ -54,6 +55,24 @@ pub(in super::super) async fn read(location: &str) -> Result<Vec<u8>, LocationEr
         return Err(LocationError::TooLarge(object.meta.size));
     }
     Ok(object.bytes().await.map_err(on_object_store)?.to_vec())
+}
+
+/// A location as it may be shown: a URL without query, fragment and user. The container that stands in the place of a
+/// user on Azure stays.
+pub(in super::super) fn without_secrets(location: &str) -> String {
+    let Some((scheme, rest)) = location.split_once("://") else { return location.to_owned() };
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (user, host) = match authority.rsplit_once('@') {
+        Some((user, host)) => (user.split(':').next().unwrap_or_default(), host),
+        None => ("", authority),
+    };
+    let is_azure = ["abfss", "abfs", "azure", "az", "adl"].iter().any(|azure| azure.eq_ignore_ascii_case(scheme));
+    if is_azure && !user.is_empty() {
+        format!("{scheme}://{user}@{host}{path}")
+    } else {
+        format!("{scheme}://{host}{path}")
+    }
 }
 
 fn on_object_store(error: object_store::Error) -> LocationError {
@@ -111,6 +130,16 @@ mod tests {
     #[case("abfss://c@a.dfs.core.windows.net/b.jks", None)]
     fn locations_of_databricks_are_paths(#[case] location: &str, #[case] expected: Option<&str>) {
         assert_eq!(local_path(location).as_deref(), expected.map(Path::new));
+    }
+
+    #[rstest]
+    #[case("s3://AKIA:s3cr3t@bucket/a.jks?X-Amz-Signature=s3cr3t", "s3://bucket/a.jks")]
+    #[case("abfss://c@a.dfs.core.windows.net/b.jks?sig=s3cr3t", "abfss://c@a.dfs.core.windows.net/b.jks")]
+    #[case("gs://bucket/a@b.jks#s3cr3t", "gs://bucket/a@b.jks")]
+    #[case("/odd?name#of@a:file.jks", "/odd?name#of@a:file.jks")]
+    #[case("dbfs:/a/b.jks", "dbfs:/a/b.jks")]
+    fn what_may_be_secret_in_a_url_is_not_shown(#[case] location: &str, #[case] expected: &str) {
+        assert_eq!(without_secrets(location), expected);
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use p12_keystore::error::Error as Pkcs12Error;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 pub use self::location::LocationError;
-pub(super) use self::location::read;
+pub(super) use self::location::{read, without_secrets};
 
 /// A key with its certificates, its own first.
 #[derive(Debug)]
