@@ -91,6 +91,8 @@ async fn stores_that_cannot_be_opened_are_named() {
     bed.is_told("MTLS", &encrypted, &["its key is encrypted and needs a password"]).await;
     encrypted["ssl.key.password"] = json!("wrong-secret");
     bed.is_told("MTLS", &encrypted, &["wrong password of the key"]).await;
+    encrypted["ssl.keystore.key"] = json!(format!("file:{}", bed.store("client.enc-3des.key")));
+    bed.is_told("MTLS", &encrypted, &["wrong password of the key"]).await;
     encrypted["ssl.key.password"] = json!("heartbeat-key");
     encrypted["ssl.keystore.certificate.chain"] = json!(format!("file:{}", bed.store("stranger.pem")));
     bed.is_told("MTLS", &encrypted, &["its key and its certificate do not belong together"]).await;

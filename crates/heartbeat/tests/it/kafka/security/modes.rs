@@ -60,9 +60,10 @@ async fn client_certificates_come_from_stores_of_every_kind() {
     };
     bed.comes_in("MTLS", &bed.trusting(&texts("client.key", "client.pem"))).await;
     bed.comes_in("MTLS", &bed.trusting(&texts("chain-client.key", "chain-client.pem"))).await;
-    let encrypted =
-        merged(&texts("client.enc.key", "client.pem"), &json!({"ssl.key.password": "heartbeat-key"}));
-    bed.comes_in("MTLS", &bed.trusting(&encrypted)).await;
+    for key in ["client.enc.key", "client.enc-3des.key"] {
+        let encrypted = merged(&texts(key, "client.pem"), &json!({"ssl.key.password": "heartbeat-key"}));
+        bed.comes_in("MTLS", &bed.trusting(&encrypted)).await;
+    }
     let old = merged(&bed.showing("client.jks"), &json!({"ssl.protocol": "TLSv1.2"}));
     bed.comes_in("MTLS", &old).await;
 }

@@ -1,6 +1,8 @@
 //! PEM: certificates and keys as text. Line breaks don't matter, as in Kafka's own reader: texts in properties and
 //! secret scopes often lose them.
 
+use p12_keystore::Pkcs12Archive;
+use p12_keystore::error::Error as Pkcs12Error;
 use pkcs8::EncryptedPrivateKeyInfoRef;
 use rustls::pki_types::{
     CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
@@ -40,10 +42,50 @@ pub(super) fn key(
 
 fn decrypt(der: &[u8], password: Option<&str>) -> Result<PrivateKeyDer<'static>, StoreProblem> {
     let password = password.ok_or(StoreProblem::NoKeyPassword)?;
-    let info = EncryptedPrivateKeyInfoRef::try_from(der)
-        .map_err(|_| StoreProblem::Unknown("the key is encrypted in a way that is not carried; `openssl pkcs8 -topk8 -v2 aes-256-cbc` makes one that is"))?;
+    let Ok(info) = EncryptedPrivateKeyInfoRef::try_from(der) else { return decrypt_as_pkcs12(der, password) };
     let key = info.decrypt(password).map_err(|_| StoreProblem::WrongKeyPassword)?;
     Ok(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()).into())
+}
+
+/// The ways of PKCS#12 (pbeWithSHA1And3-KeyTripleDES-CBC, as Java's keytool and older openssl write it) are those of
+/// a bag in a store of PKCS#12, so such a store is made around the key.
+fn decrypt_as_pkcs12(der: &[u8], password: &str) -> Result<PrivateKeyDer<'static>, StoreProblem> {
+    let archive = Pkcs12Archive::from_pkcs12(&store_around(der), password).map_err(|error| match error {
+        Pkcs12Error::UnsupportedEncryptionScheme => StoreProblem::Unknown(
+            "the key is encrypted in a way that is not carried; `openssl pkcs8 -topk8 -v2 aes-256-cbc` makes one that is",
+        ),
+        _ => StoreProblem::WrongKeyPassword,
+    })?;
+    let bag = archive.keys.first().ok_or(StoreProblem::NoKey)?;
+    Ok(PrivatePkcs8KeyDer::from(bag.key.as_der().to_vec()).into())
+}
+
+/// A PFX (RFC 7292) of nothing but one shrouded key bag, without a MAC.
+fn store_around(encrypted_key: &[u8]) -> Vec<u8> {
+    /// 1.2.840.113549.1.12.10.1.2
+    const SHROUDED_KEY_BAG: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 12, 10, 1, 2];
+    const SEQUENCE: u8 = 0x30;
+    let bag = [value(6, SHROUDED_KEY_BAG), value(0xa0, encrypted_key)].concat();
+    let safe = content_info(&value(SEQUENCE, &value(SEQUENCE, &bag)));
+    let all = content_info(&value(SEQUENCE, &safe));
+    value(SEQUENCE, &[value(2, &[3]), all].concat())
+}
+
+fn content_info(content: &[u8]) -> Vec<u8> {
+    /// 1.2.840.113549.1.7.1
+    const DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 1];
+    value(0x30, &[value(6, DATA), value(0xa0, &value(4, content))].concat())
+}
+
+/// A value in DER.
+fn value(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = content.len().to_be_bytes();
+    let length = &length[length.iter().take_while(|byte| **byte == 0).count()..];
+    let head = match content.len() {
+        short @ 0..0x80 => vec![tag, short as u8],
+        _ => [&[tag, 0x80 | length.len() as u8], length].concat(),
+    };
+    [&head, content].concat()
 }
 
 /// Label and content of each block.
@@ -71,6 +113,21 @@ fn blocks(bytes: &[u8]) -> Result<Vec<(String, Vec<u8>)>, StoreProblem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lengths_are_those_of_der() {
+        assert_eq!(value(4, &[7]), [4, 1, 7]);
+        assert_eq!(value(4, &[0; 0x7f])[..2], [4, 0x7f]);
+        assert_eq!(value(4, &[0; 0x80])[..3], [4, 0x81, 0x80]);
+        assert_eq!(value(4, &[0; 0x1234])[..4], [4, 0x82, 0x12, 0x34]);
+    }
+
+    #[test]
+    fn an_odd_cipher_of_a_key_is_named_as_one() {
+        let algorithm = value(0x30, &value(6, &[0x2a, 3]));
+        let odd = value(0x30, &[algorithm, value(4, &[0; 16])].concat());
+        assert!(matches!(decrypt(&odd, Some("x")), Err(StoreProblem::Unknown(_))));
+    }
 
     #[test]
     fn blocks_are_read_with_and_without_line_breaks() {
