@@ -170,6 +170,9 @@ impl JobsClient {
                 (Class::Refused, Trouble::Answer(answer)) if error::secret_is_missing(&answer) => {
                     ApiError::SecretMissing { scope: scope.to_owned(), key: key.to_owned(), answer }
                 }
+                (Class::Refused, Trouble::Answer(answer)) if answer.status == 403 => {
+                    ApiError::SecretForbidden { scope: scope.to_owned(), answer }
+                }
                 // What came may be a secret in a form that we don't know.
                 (_, Trouble::Answer(answer)) if answer.status < 300 => {
                     ApiError::Unusable { call: CALL, answer: answer.without_message() }

@@ -122,6 +122,15 @@ pub enum ApiError {
         #[source]
         answer: Answer,
     },
+    /// Whoever asks may not read the scope.
+    #[error("the token is not valid here, or whoever it belongs to has no READ on scope `{scope}`")]
+    SecretForbidden {
+        /// The scope asked for.
+        scope: String,
+        /// What was answered.
+        #[source]
+        answer: Answer,
+    },
     /// Nothing was asked, for want of an access token.
     #[error("{call} was not asked: there is no access token")]
     NoCredential {

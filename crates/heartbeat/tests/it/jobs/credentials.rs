@@ -271,7 +271,9 @@ async fn secrets_of_a_scope_are_read() {
     let denied = serde_json::json!({"error_code": "PERMISSION_DENIED", "message": "no READ on s"});
     stand_in.inject(Fault::once(FaultTarget::Secrets, status(403, Some(denied), None)));
     let error = client.get_secret("s", "k").await.unwrap_err();
-    assert!(matches!(error, ApiError::Refused { why: Refusal::Forbidden, .. }), "{error:?}");
+    assert!(matches!(error, ApiError::SecretForbidden { .. }), "{error:?}");
+    let told = "the token is not valid here, or whoever it belongs to has no READ on scope `s`";
+    assert_eq!(error.to_string(), told);
     let odd = serde_json::json!({"key": "k", "value": "not base64: s3cret"});
     stand_in.inject(Fault::once(FaultTarget::Secrets, status(200, Some(odd), None)));
     let error = client.get_secret("s", "k").await.unwrap_err();

@@ -135,8 +135,10 @@ impl Reader<'_> {
             }
             Some(Identity::Pem { key, chain, key_password }) => {
                 let text = self.secret("`ssl.keystore.key`", key).await?;
-                let store = self.text("keystore `ssl.keystore.certificate.chain`", chain).await?;
+                let mut store = self.text("keystore `ssl.keystore.certificate.chain`", chain).await?;
                 let password = self.optional("`ssl.key.password`", key_password.as_ref()).await?;
+                store.password_place =
+                    key_password.as_ref().map(|place| format!("`ssl.key.password`, {place}"));
                 Some((store, password, Some(text)))
             }
         };
@@ -190,6 +192,7 @@ impl Material {
             None => None,
             Some((store, key_password, text)) => {
                 let key_password = key_password.as_ref().map(Secret::expose);
+                let is_text = text.is_some();
                 let keys = match text {
                     None => {
                         stores::keys(&store.bytes, store.password.as_ref().map(Secret::expose), key_password)
@@ -199,7 +202,11 @@ impl Material {
                         stores::key_of_pem(key.expose(), &chain, key_password).map(|key| vec![key])
                     }
                 };
-                Some(Own { keys: keys.map_err(|cause| store.problem(cause))?, name: store.name })
+                let problem = |cause: StoreProblem| match cause.is_of_password() && is_text {
+                    true => store.problem_of("`ssl.keystore.key`", cause),
+                    false => store.problem(cause),
+                };
+                Some(Own { keys: keys.map_err(problem)?, name: store.name })
             }
         };
         Ok((trusted, own))
@@ -208,8 +215,12 @@ impl Material {
 
 impl Store {
     fn problem(&self, cause: StoreProblem) -> SecurityError {
+        self.problem_of(&self.name, cause)
+    }
+
+    fn problem_of(&self, name: &str, cause: StoreProblem) -> SecurityError {
         let password = self.password_place.clone().filter(|_| cause.is_of_password());
-        SecurityError::Store { store: self.name.clone(), password, cause }
+        SecurityError::Store { store: name.to_owned(), password, cause }
     }
 }
 

@@ -88,9 +88,10 @@ async fn stores_that_cannot_be_opened_are_named() {
         "ssl.keystore.key": format!("file:{}", bed.store("client.enc.key")),
         "ssl.keystore.certificate.chain": format!("file:{}", bed.store("client.pem")),
     }));
-    bed.is_told("MTLS", &encrypted, &["its key is encrypted and needs a password"]).await;
+    bed.is_told("MTLS", &encrypted, &["`ssl.keystore.key`: its key is encrypted and needs a password"]).await;
     encrypted["ssl.key.password"] = json!("wrong-secret");
-    bed.is_told("MTLS", &encrypted, &["wrong password of the key"]).await;
+    let parts = ["`ssl.keystore.key` (password from `ssl.key.password`, the configuration): wrong password of the key"];
+    bed.is_told("MTLS", &encrypted, &parts).await;
     encrypted["ssl.keystore.key"] = json!(format!("file:{}", bed.store("client.enc-3des.key")));
     bed.is_told("MTLS", &encrypted, &["wrong password of the key"]).await;
     encrypted["ssl.key.password"] = json!("heartbeat-key");

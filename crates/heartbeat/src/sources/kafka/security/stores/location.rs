@@ -17,6 +17,9 @@ pub enum LocationError {
     /// Nothing is there.
     #[error("does not exist")]
     Missing,
+    /// Nothing is there, where DBFS would be mounted.
+    #[error("does not exist: `{}` was looked for, as clusters of Databricks mount DBFS at /dbfs", .0.display())]
+    MissingInMount(PathBuf),
     /// The file system refuses.
     #[error("cannot be read")]
     File(#[source] io::Error),
@@ -44,7 +47,11 @@ impl LocationError {
 /// The bytes at a path or URL. Object stores are configured by the environment, as their own tools are.
 pub(in super::super) async fn read(location: &str) -> Result<Vec<u8>, LocationError> {
     if let Some(path) = local_path(location) {
-        return read_file(&path).await;
+        let is_mounted = location.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("dbfs:"));
+        return read_file(&path).await.map_err(|error| match error {
+            LocationError::Missing if is_mounted => LocationError::MissingInMount(path),
+            error => error,
+        });
     }
     // What is cut away says nothing to an object store, and may be repeated in its errors.
     let url = Url::parse(&without_secrets(location)).map_err(|_| LocationError::NoLocation)?;
@@ -147,6 +154,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let missing = dir.path().join("x").display().to_string();
         assert!(matches!(read(&missing).await, Err(LocationError::Missing)));
+        let mounted = read("dbfs:/no/such.jks").await.unwrap_err().to_string();
+        assert!(mounted.starts_with("does not exist: `/dbfs/no/such.jks` was looked for"), "{mounted}");
         assert!(matches!(read(&dir.path().display().to_string()).await, Err(LocationError::Directory)));
     }
 }

@@ -8,6 +8,8 @@ use p12_keystore::Pkcs12Archive;
 use p12_keystore::error::Error as Pkcs12Error;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
+use super::certificate::Shown;
+
 pub use self::location::LocationError;
 pub(super) use self::location::{read, without_secrets};
 
@@ -82,6 +84,7 @@ pub(super) fn trusted(
                 jks::Entry::Key { chain, .. } => chain.into_iter().next(),
             })
             .collect(),
+        Kind::Certificate => vec![CertificateDer::from(bytes.to_vec())],
         Kind::Pkcs12 => {
             let archive = pkcs12(bytes, password)?;
             // Others than Java do not mark what is trusted: a store of nothing but certificates is one of those.
@@ -102,6 +105,7 @@ pub(super) fn keys(
 ) -> Result<Vec<KeyEntry>, StoreProblem> {
     let found = match kind(bytes)? {
         Kind::Jks => jks_keys(bytes, password, key_password)?,
+        Kind::Certificate => return Err(StoreProblem::NoKey),
         Kind::Pkcs12 => pkcs12_keys(&pkcs12(bytes, password)?),
         Kind::Pem => {
             let key = pem::key(bytes, key_password.or(password))?.ok_or(StoreProblem::NoKey)?;
@@ -128,6 +132,8 @@ pub(super) fn key_of_pem(key: &str, chain: &str, password: Option<&str>) -> Resu
 enum Kind {
     Jks,
     Pkcs12,
+    /// One certificate in DER, as `.cer` and `.crt` files often are.
+    Certificate,
     Pem,
 }
 
@@ -136,6 +142,7 @@ fn kind(bytes: &[u8]) -> Result<Kind, StoreProblem> {
         [] => Err(StoreProblem::Empty),
         _ if jks::is_jks(bytes) => Ok(Kind::Jks),
         [0xce, 0xce, 0xce, 0xce, ..] => Err(StoreProblem::Jceks),
+        _ if Shown::of(bytes).is_some() => Ok(Kind::Certificate),
         // A DER sequence.
         [0x30, _, ..] => Ok(Kind::Pkcs12),
         _ if pem::is_pem(bytes) => Ok(Kind::Pem),
