@@ -79,6 +79,11 @@ impl ClientError {
         }
     }
 
+    /// True when one side does not take what the other one shows.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Security { cause, .. } if matches!(**cause, SecurityError::Refused(_) | SecurityError::Login(_)))
+    }
+
     /// What this means for a row on `what` ("kafka cluster a:1,b:2").
     pub(super) fn for_row(self: &Arc<Self>, what: &str) -> SourceError {
         match self.as_ref() {

@@ -100,10 +100,14 @@ async fn tokens_come_from_whom_only_the_system_trusts() {
     let Some(bed) = Bed::new().await else { return };
     let stand_in = stand_in(VAULT).await;
     let project = fed(&bed);
+    // The broker's own certificate, which vouches for nobody else, without those above it.
+    let chain = std::fs::read_to_string(bed.store("broker.pem")).unwrap();
+    let own = tempfile::NamedTempFile::new().unwrap();
+    let end = "-----END CERTIFICATE-----";
+    std::fs::write(own.path(), format!("{}{end}", chain.split(end).next().unwrap())).unwrap();
     let product = json!({
         "kafka_bootstrap_servers_list": bed.addresses["OAUTH"],
-        // The broker's own certificate, which vouches for nobody else.
-        "kafka_ssl_truststore_location": bed.store("broker.pem"),
+        "kafka_ssl_truststore_location": own.path(),
         "kafka_options": {
             "security.protocol": "SASL_SSL", "sasl.mechanism": "OAUTHBEARER",
             "sasl.oauthbearer.token.endpoint.url": super::modes::oidc_behind_tls(&bed, "broker").await,
