@@ -253,9 +253,7 @@ impl Connection {
     ) -> Result<T, ClientError> {
         match timeout_at(deadline.into(), work).await {
             Ok(done) => done.map_err(|cause| self.unsafe_because(cause)),
-            Err(_elapsed) => {
-                Err(ClientError::NotReady { address: self.address.clone(), what: what() })
-            }
+            Err(_elapsed) => Err(ClientError::NotReady { address: self.address.clone(), what: what() }),
         }
     }
 
@@ -275,11 +273,7 @@ impl fmt::Debug for Connection {
     }
 }
 
-async fn connect(
-    address: &str,
-    loaded: &Loaded,
-    deadline: Instant,
-) -> Result<Box<dyn Stream>, ClientError> {
+async fn connect(address: &str, loaded: &Loaded, deadline: Instant) -> Result<Box<dyn Stream>, ClientError> {
     let late = |address: String| move |_| ClientError::Timeout { address };
     let io = |source| ClientError::Io { address: address.to_owned(), source };
     let refused = |problem: String| unsafe_because(address, SecurityError::Refused(problem));

@@ -75,7 +75,9 @@ impl ClientError {
         match self {
             Self::NotReady { .. } => false,
             Self::Security { cause, .. } => cause.is_of_broker(),
-            Self::Io { .. } | Self::Timeout { .. } | Self::Unsupported { .. } | Self::BadAnswer { .. } => true,
+            Self::Io { .. } | Self::Timeout { .. } | Self::Unsupported { .. } | Self::BadAnswer { .. } => {
+                true
+            }
         }
     }
 

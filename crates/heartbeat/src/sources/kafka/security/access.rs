@@ -126,7 +126,7 @@ enum Found {
     /// .. what is to be tried.
     Candidate,
     /// .. something else.
-    New(Loaded),
+    New(Arc<Loaded>),
 }
 
 /// Somebody reads again until this is dropped.
@@ -318,7 +318,6 @@ impl Access {
             Found::Candidate => return,
             Found::Current => state.candidate = None,
             Found::New(new) => {
-                let new = Arc::new(new);
                 state.made = new.generation;
                 match &state.current {
                     Some(current) if state.is_proven && current.trusts_the_same(&new) => {
@@ -351,8 +350,10 @@ impl Access {
     }
 
     fn complain(&self, problem: String) {
-        if lock(&self.complaints).insert(problem.clone()) {
+        let mut complaints = lock(&self.complaints);
+        if !complaints.contains(&problem) {
             tracing::warn!(problem, "stores or secrets cannot be used as they are now, those before go on");
+            complaints.insert(problem);
         }
     }
 
@@ -396,7 +397,7 @@ impl Access {
             }
         };
         let sasl = sasl.map(|read| read.credentials(trusted_ders));
-        Ok(Found::New(Loaded { generation, digest, tls, sasl }))
+        Ok(Found::New(Arc::new(Loaded { generation, digest, tls, sasl })))
     }
 }
 
