@@ -78,16 +78,16 @@ pub(super) fn read(map: &Map<String, Value>, report: &mut Report) -> Option<BTre
             other => report.error(path, format!("must be a mapping of five keys, not {}", kind_of(other))),
         }
     }
-    merge(found, report);
+    merge(&found, report);
     Some(read)
 }
 
 /// What stands above the products is read for each of them. What is said of it for some of them only names them.
-fn merge(found: Vec<(&str, Report)>, report: &mut Report) {
+fn merge(found: &[(&str, Report)], report: &mut Report) {
     let are_of_all = |finding: &Finding, of: fn(&Report) -> &Vec<Finding>| {
         found.iter().all(|(_, own)| of(own).contains(finding))
     };
-    for (name, own) in &found {
+    for (name, own) in found {
         let named = |finding: &Finding, of| {
             let mut finding = finding.clone();
             let is_own = finding.path.starts_with(&format!("kafka_configs.{name}."));
@@ -167,12 +167,10 @@ fn read_bootstrap(config: &Map<String, Value>, prefix: &str, report: &mut Report
 
 fn is_host_port(text: &str) -> bool {
     let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let other = |c: char| c.is_whitespace() || "/:@[]?#'\"".contains(c);
     let is_host = match host.strip_prefix('[') {
         Some(rest) => rest.strip_suffix(']').is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()),
-        None => {
-            let other = |c: char| c.is_whitespace() || "/:@[]?#'\"".contains(c);
-            !host.is_empty() && !host.contains(other)
-        }
+        None => !host.is_empty() && !host.contains(other),
     };
     is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
 }

@@ -28,7 +28,9 @@ fn kafka_seed_is_read_and_the_only_warning_is_of_passwords_without_a_store() {
     let warnings: Vec<String> = reading.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(
         warnings,
-        ["kafka_configs.my_product.truststore_pwd_secret_key: opens no store, because no store is given: the connection is PLAINTEXT, which anybody on the way can read"]
+        [
+            "kafka_configs.my_product.truststore_pwd_secret_key: opens no store, because no store is given: the connection is PLAINTEXT, which anybody on the way can read"
+        ]
     );
     let acon = reading.result.unwrap();
     let SourceConfig::Kafka(products) = acon.source else { panic!("kafka expected") };

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use heartbeat_core::acon::{Acon, Finding, SourceKind};
+use futures::future::{join, join_all};
+use heartbeat_core::acon::{Acon, Finding, SourceConfig, SourceKind};
 use heartbeat_core::detect::{Mode, questions};
 use heartbeat_core::row::{ControlRow, SensorRow};
 use heartbeat_core::sensor::View;
-use heartbeat_core::source::{Ask, Since, Source};
+use heartbeat_core::source::{Ask, Asset, Since, Source};
 use heartbeat_core::table::Table;
 use heartbeat_delta::{DeltaRecord, DeltaTable};
 use jiff::Timestamp;
@@ -121,12 +122,12 @@ async fn look_at_sources(acon: &Acon, view: &View, warnings: &mut Vec<Finding>) 
     let asked = questions(view, kind, Mode::Baseline);
     let asks: Arc<[Ask]> =
         asked.iter().map(|question| Ask { asset: question.asset.clone(), since: Since::Now }).collect();
-    if asks.is_empty() {
-        return findings;
-    }
     let secrets = Arc::new(Secrets::of(&acon.domain, acon.token.as_ref()));
     let source = sources::build(&acon.source, &Clusters::default(), &secrets);
-    let answers = source.look(&asks, Instant::now() + PATIENCE).await;
+    let without_rows = products_without_rows(acon, &asks);
+    let deadline = Instant::now() + PATIENCE;
+    let reached = without_rows.iter().map(|product| source.reach(product, deadline));
+    let (answers, reached) = join(source.look(&asks, deadline), join_all(reached)).await;
     let ending = source.ending_certificates().into_iter();
     warnings.extend(ending.map(|problem| Finding { path: "kafka_configs".to_owned(), problem }));
     for (question, answer) in asked.iter().zip(answers) {
@@ -135,5 +136,19 @@ async fn look_at_sources(acon: &Acon, view: &View, warnings: &mut Vec<Finding>) 
             findings.push(Finding { path: format!("sensor `{id}`"), problem: chain(&error) });
         }
     }
+    for (product, reached) in without_rows.into_iter().zip(reached) {
+        if let Err(error) = reached {
+            findings.push(Finding { path: format!("kafka_configs.{product}"), problem: chain(&error) });
+        }
+    }
     findings
+}
+
+/// Nobody asks about them yet, but they were configured to be reached.
+fn products_without_rows<'a>(acon: &'a Acon, asks: &[Ask]) -> Vec<&'a str> {
+    let SourceConfig::Kafka(products) = &acon.source else { return Vec::new() };
+    let has_rows = |name: &str| {
+        asks.iter().any(|ask| matches!(&ask.asset, Asset::Topic { product, .. } if product == name))
+    };
+    products.keys().map(String::as_str).filter(|name| !has_rows(name)).collect()
 }

@@ -41,6 +41,14 @@ impl AnySource {
         }
     }
 
+    /// Whether a product's brokers can be connected to, as its rows would.
+    pub async fn reach(&self, product: &str, deadline: Instant) -> Result<(), SourceError> {
+        match self {
+            Self::Kafka(source) => source.reach(product, deadline).await,
+            Self::TriggerFile(_) => Ok(()),
+        }
+    }
+
     /// Certificates that should be renewed soon, of those that were seen so far.
     pub fn ending_certificates(&self) -> Vec<String> {
         match self {

@@ -89,7 +89,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects, makes the connection safe, asks for the versions of the broker and logs in.
+    /// Connects, makes the connection safe, asks for the versions of the broker and logs in. Where changed credentials
+    /// are refused, those that got in before are used.
     pub(super) async fn open(
         address: &str,
         access: &Arc<Access>,
@@ -98,8 +99,29 @@ impl Connection {
         let not_ready = |_| ClientError::NotReady { address: address.to_owned(), what: access.reading() };
         let loaded = timeout_at(deadline.into(), access.load()).await.map_err(not_ready)?;
         let loaded = loaded.map_err(|cause| unsafe_because(address, cause))?;
-        let stream = connect(address, &loaded, deadline).await?;
-        access.opened(&loaded);
+        let opened = match Self::open_with(address, access, &loaded, deadline).await {
+            Err(error) if error.is_refusal() => match access.instead_of(&loaded, &error) {
+                Some(before) => {
+                    let opened = Self::open_with(address, access, &before, deadline).await;
+                    // What was changed is what is looked at by whoever mends it.
+                    opened.map_err(|other| if other.is_refusal() { error } else { other })
+                }
+                None => Err(error),
+            },
+            opened => opened,
+        };
+        let connection = opened?;
+        access.opened(&connection.loaded);
+        Ok(connection)
+    }
+
+    async fn open_with(
+        address: &str,
+        access: &Arc<Access>,
+        loaded: &Arc<Loaded>,
+        deadline: Instant,
+    ) -> Result<Self, ClientError> {
+        let stream = connect(address, loaded, deadline).await?;
         let mut connection = Self {
             address: address.to_owned(),
             stream,
@@ -107,7 +129,7 @@ impl Connection {
             correlation_id: 0,
             not_before: None,
             access: Arc::clone(access),
-            loaded: Arc::clone(&loaded),
+            loaded: Arc::clone(loaded),
             answers: 0,
             last_used: Instant::now(),
             renew_at: None,
@@ -236,9 +258,7 @@ impl Connection {
     ) -> Result<T, ClientError> {
         match timeout_at(deadline.into(), work).await {
             Ok(done) => done.map_err(|cause| self.unsafe_because(cause)),
-            Err(_elapsed) => {
-                Err(ClientError::NotReady { address: self.address.clone(), what: what() })
-            }
+            Err(_elapsed) => Err(ClientError::NotReady { address: self.address.clone(), what: what() }),
         }
     }
 
@@ -258,11 +278,7 @@ impl fmt::Debug for Connection {
     }
 }
 
-async fn connect(
-    address: &str,
-    loaded: &Loaded,
-    deadline: Instant,
-) -> Result<Box<dyn Stream>, ClientError> {
+async fn connect(address: &str, loaded: &Loaded, deadline: Instant) -> Result<Box<dyn Stream>, ClientError> {
     let late = |address: String| move |_| ClientError::Timeout { address };
     let io = |source| ClientError::Io { address: address.to_owned(), source };
     let refused = |problem: String| unsafe_because(address, SecurityError::Refused(problem));

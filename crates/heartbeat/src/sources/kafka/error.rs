@@ -75,8 +75,15 @@ impl ClientError {
         match self {
             Self::NotReady { .. } => false,
             Self::Security { cause, .. } => cause.is_of_broker(),
-            Self::Io { .. } | Self::Timeout { .. } | Self::Unsupported { .. } | Self::BadAnswer { .. } => true,
+            Self::Io { .. } | Self::Timeout { .. } | Self::Unsupported { .. } | Self::BadAnswer { .. } => {
+                true
+            }
         }
+    }
+
+    /// True when one side does not take what the other one shows.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Security { cause, .. } if matches!(**cause, SecurityError::Refused(_) | SecurityError::Login(_)))
     }
 
     /// What this means for a row on `what` ("kafka cluster a:1,b:2").

@@ -52,6 +52,7 @@ pub use self::error::ClientError;
 pub use self::security::{CertificateEnd, CertificateRole, LocationError, SecurityError, StoreProblem};
 
 use self::cluster::{Cluster, remaining};
+use self::connection::Connection;
 use self::layout::Reads;
 use self::look::{Answers, Terms, Watching, look};
 use self::security::Access;
@@ -204,6 +205,24 @@ impl KafkaSource {
     pub fn with_metadata_max_age(mut self, max_age: Duration) -> Self {
         self.metadata_max_age = max_age;
         self
+    }
+
+    /// Connects to one of a product's brokers and logs in, without a question.
+    pub async fn reach(&self, product: &str, deadline: Instant) -> Result<(), SourceError> {
+        let group = self.products.get(product).map(|(group, _)| &self.groups[*group]);
+        let group = group.ok_or_else(|| SourceError::Misconfigured { problem: self.no_product(product) })?;
+        let what = format!("kafka cluster {}", group.name);
+        let brokers: Vec<&str> = group.name.split(',').collect();
+        let mut last = SourceError::Timeout { what: what.clone() };
+        for (index, address) in brokers.iter().enumerate() {
+            // One that hangs leaves time for the others.
+            let share = remaining(deadline) / u32::try_from(brokers.len() - index).unwrap_or(u32::MAX);
+            match Connection::open(address, &group.shared.access, Instant::now() + share).await {
+                Ok(_) => return Ok(()),
+                Err(error) => last = Arc::new(error).for_row(&what),
+            }
+        }
+        Err(last)
     }
 
     fn sorted(&self, asks: &Arc<[Ask]>) -> Arc<Sorted> {

@@ -153,7 +153,9 @@ mod tests {
 
     #[test]
     fn a_block_of_javas_file_is_known_as_one() {
-        for text in ["KafkaClient {\n a.M required password=p;\n};", "KafkaClient{ a.M required password=p; };"] {
+        for text in
+            ["KafkaClient {\n a.M required password=p;\n};", "KafkaClient{ a.M required password=p; };"]
+        {
             assert!(password(text).unwrap_err().contains("leave that out"));
         }
         assert_eq!(password("a.M required password={{secrets/s/k}};").unwrap(), "{{secrets/s/k}}");

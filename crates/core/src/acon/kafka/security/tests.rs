@@ -203,9 +203,15 @@ fn all_mistakes_of_a_login_and_of_stores_are_told_at_once() {
     });
     let found = mistakes(&json!({}), &options).join("\n");
     for part in [
-        "no mechanism that is carried", "excludes `sasl.jaas.config`", "a quote that does not end",
-        "must be an https:// URL", "must be `key=value` pairs", "excludes a truststore", "excludes a keystore",
-        "ssl.truststore.location: `ftp:` locations", "ssl.keystore.location: `ftp:` locations",
+        "no mechanism that is carried",
+        "excludes `sasl.jaas.config`",
+        "a quote that does not end",
+        "must be an https:// URL",
+        "must be `key=value` pairs",
+        "excludes a truststore",
+        "excludes a keystore",
+        "ssl.truststore.location: `ftp:` locations",
+        "ssl.keystore.location: `ftp:` locations",
     ] {
         assert!(found.contains(part), "{part} not in\n{found}");
     }
@@ -214,15 +220,17 @@ fn all_mistakes_of_a_login_and_of_stores_are_told_at_once() {
 
 #[test]
 fn a_mistake_above_the_products_names_the_product_it_is_one_for() {
-    let document = |own: &Value| json!({
-        "sensor_source": "kafka", "data_format": "kafka", "heartbeat_sensor_db_table": "d.c",
-        "lakehouse_engine_sensor_db_table": "d.s", "domain": "dbc",
-        "kafka_options": {"sasl.mechanism": "PLAIN", "sasl.username": "u", "sasl.password": "p"},
-        "kafka_configs": {
-            "p": {"kafka_bootstrap_servers_list": "k:1", "kafka_options": {"security.protocol": "SASL_SSL"}},
-            "q": {"kafka_bootstrap_servers_list": "k:1", "kafka_options": own},
-        },
-    });
+    let document = |own: &Value| {
+        json!({
+            "sensor_source": "kafka", "data_format": "kafka", "heartbeat_sensor_db_table": "d.c",
+            "lakehouse_engine_sensor_db_table": "d.s", "domain": "dbc",
+            "kafka_options": {"sasl.mechanism": "PLAIN", "sasl.username": "u", "sasl.password": "p"},
+            "kafka_configs": {
+                "p": {"kafka_bootstrap_servers_list": "k:1", "kafka_options": {"security.protocol": "SASL_SSL"}},
+                "q": {"kafka_bootstrap_servers_list": "k:1", "kafka_options": own},
+            },
+        })
+    };
     let of_one = texts(&Acon::from_value(&document(&json!({}))).result.unwrap_err());
     let told = "kafka_options.sasl.username: a login needs SASL: set `security.protocol` to SASL_SSL, or leave the login out";
     assert_eq!(of_one, [format!("{told} (for product `q`)")]);
@@ -283,7 +291,8 @@ fn a_value_of_a_jaas_text_may_be_a_reference_as_databricks_writes_it() {
         "security.protocol": "SASL_SSL", "sasl.mechanism": "PLAIN",
         "sasl.jaas.config": "a.PlainLoginModule required username=\"{{secrets/o/u}}\" password={{secrets/o/k}};",
     });
-    let Login::Password { username, password, .. } = security(&json!({}), &options).sasl.unwrap().login else {
+    let Login::Password { username, password, .. } = security(&json!({}), &options).sasl.unwrap().login
+    else {
         panic!()
     };
     let of = |key: &str| SecretRef::Scope { scope: "o".into(), key: key.into() };
@@ -379,14 +388,20 @@ fn a_login_without_tls_is_a_warning_with_its_reason(#[case] mechanism: &str, #[c
     };
     options.as_object_mut().unwrap().extend(login.as_object().unwrap().clone());
     let warned = texts(&reading(&json!({}), &options).warnings);
-    assert!(warned[0].starts_with("kafka_options.security.protocol: ") && warned[0].contains(reason), "{warned:?}");
+    assert!(
+        warned[0].starts_with("kafka_options.security.protocol: ") && warned[0].contains(reason),
+        "{warned:?}"
+    );
     options["security.protocol"] = json!("SASL_SSL");
     assert!(reading(&json!({}), &options).warnings.is_empty());
 }
 
 #[test]
 fn amazons_login_needs_tls() {
-    let found = mistakes(&json!({}), &json!({"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "AWS_MSK_IAM"}));
+    let found = mistakes(
+        &json!({}),
+        &json!({"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "AWS_MSK_IAM"}),
+    );
     assert!(found[0].contains("AWS_MSK_IAM needs TLS"), "{found:?}");
 }
 
@@ -448,7 +463,10 @@ fn security_at_the_top_of_the_acon_is_an_error() {
 #[case(json!({"kafka_ssl_truststore_location": "", "keystore_pwd_secret_key": "K"}), true)]
 #[case(json!({"kafka_ssl_truststore_location": "/t", "keystore_pwd_secret_key": "K"}), false)]
 #[case(json!({"truststore_pwd_secret_key": ""}), false)]
-fn passwords_of_no_store_are_a_warning_where_nothing_is_encrypted(#[case] product: Value, #[case] expected: bool) {
+fn passwords_of_no_store_are_a_warning_where_nothing_is_encrypted(
+    #[case] product: Value,
+    #[case] expected: bool,
+) {
     let warned = texts(&reading(&product, &json!({})).warnings).join("\n");
     assert_eq!(warned.contains("the connection is PLAINTEXT, which anybody"), expected, "{warned}");
 }

@@ -248,7 +248,8 @@ impl Given {
 /// The product's first key that would give a store's password.
 pub(super) fn password_key(product: &Map<String, Value>, prefix: &str) -> Option<String> {
     let keys = ["truststore_pwd_secret_key", "keystore_pwd_secret_key"];
-    let is_given = |key: &&str| product.get(*key).and_then(Value::as_str).is_some_and(|text| !text.trim().is_empty());
+    let is_given =
+        |key: &&str| product.get(*key).and_then(Value::as_str).is_some_and(|text| !text.trim().is_empty());
     keys.into_iter().find(is_given).map(|key| format!("{prefix}{key}"))
 }
 

@@ -3,8 +3,13 @@
 //! Whoever opens a connection waits for what is read only as long as there is nothing to open it with. After that
 //! reading goes on in the background, and nobody waits longer than [`PATIENCE`]: a workspace that hangs or a mount
 //! that is gone must not take down a cluster that is well.
+//!
+//! A login or a certificate of ours that was changed is tried by one connection first, where another one has worked:
+//! brokers often learn of a new password later than the secret scope does. What was changed in the truststore counts
+//! at once, whatever comes of it: whom somebody no longer trusts is not trusted because nobody else answers.
 
 use std::collections::{BTreeSet, HashMap};
+use std::error::Error;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as SyncMutex};
@@ -67,6 +72,12 @@ pub(in super::super) struct Access {
 #[derive(Default)]
 struct State {
     current: Option<Arc<Loaded>>,
+    /// Somebody came in with it.
+    is_proven: bool,
+    /// What is to be tried, and when.
+    candidate: Option<(Arc<Loaded>, Instant)>,
+    /// Generations so far.
+    made: u64,
     /// When reading began or ended last.
     read_at: Option<Instant>,
 }
@@ -94,10 +105,28 @@ pub struct CertificateEnd {
 }
 
 impl Loaded {
+    fn trusts_the_same(&self, other: &Self) -> bool {
+        match (&self.tls, &other.tls) {
+            (Some(one), Some(other)) => one.trusts_the_same(other),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
     /// Who we are to the broker, for messages.
     fn who(&self) -> Option<String> {
         self.sasl.as_ref().map(Credentials::who).or_else(|| self.tls.as_ref()?.who())
     }
+}
+
+/// What was read is ..
+enum Found {
+    /// .. what connections are opened with.
+    Current,
+    /// .. what is to be tried.
+    Candidate,
+    /// .. something else.
+    New(Arc<Loaded>),
 }
 
 /// Somebody reads again until this is dropped.
@@ -141,7 +170,26 @@ impl Access {
         } else if self.has_material() && self.is_due(FRESH.min(self.recheck)) {
             self.wait_for_reread().await;
         }
-        self.current().ok_or_else(|| SecurityError::Refused("nothing was read".to_owned()))
+        let mut state = lock(&self.state);
+        if let Some((candidate, try_at)) = &mut state.candidate
+            && Instant::now() >= *try_at
+        {
+            // Nobody else tries it until it is known what comes of it.
+            *try_at = Instant::now() + self.recheck;
+            return Ok(Arc::clone(candidate));
+        }
+        state.current.clone().ok_or_else(|| SecurityError::Refused("nothing was read".to_owned()))
+    }
+
+    /// What goes on where this did not get in; `None`: nothing else is known.
+    pub(in super::super) fn instead_of(&self, refused: &Arc<Loaded>, why: &dyn Error) -> Option<Arc<Loaded>> {
+        let before = {
+            let state = lock(&self.state);
+            let is_tried = state.candidate.as_ref().is_some_and(|(tried, _)| Arc::ptr_eq(tried, refused));
+            state.current.clone().filter(|_| is_tried)?
+        };
+        self.complain(chain(why));
+        Some(before)
     }
 
     /// What is being read, for whoever waited for it in vain.
@@ -155,7 +203,9 @@ impl Access {
         if self.has_material() && self.is_due(self.recheck) {
             self.reread();
         }
-        self.generation.load(Ordering::Acquire) != generation
+        let is_to_be_tried =
+            lock(&self.state).candidate.as_ref().is_some_and(|(_, try_at)| Instant::now() >= *try_at);
+        is_to_be_tried || self.generation.load(Ordering::Acquire) != generation
     }
 
     /// Who we are to the brokers, for messages; `None`: nobody that they know.
@@ -184,9 +234,17 @@ impl Access {
         certificate::ending(&lock(&self.certificates), Timestamp::now())
     }
 
-    /// A connection was opened: its broker has shown its certificate.
-    pub(in super::super) fn opened(&self, loaded: &Loaded) {
-        if let Some(tls) = &loaded.tls {
+    /// A connection was opened: its broker has let us in and shown its certificate.
+    pub(in super::super) fn opened(&self, loaded: &Arc<Loaded>) {
+        let mut state = lock(&self.state);
+        if state.candidate.as_ref().is_some_and(|(tried, _)| Arc::ptr_eq(tried, loaded)) {
+            self.change(&mut state, Arc::clone(loaded));
+            self.is_well();
+        }
+        let is_current = state.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, loaded));
+        state.is_proven |= is_current;
+        drop(state);
+        if let Some(tls) = loaded.tls.as_ref().filter(|_| is_current) {
             *lock(&self.certificates) = tls.in_use();
             self.tell_of_ends();
         }
@@ -209,8 +267,8 @@ impl Access {
     async fn read_first(&self) -> Result<(), SecurityError> {
         let _first = self.first.lock().await;
         if self.current().is_none() {
-            let new = self.read_certainly().await?;
-            self.keep(new);
+            let found = self.read_certainly().await?;
+            self.keep(found);
         }
         Ok(())
     }
@@ -234,7 +292,7 @@ impl Access {
         tokio::spawn(async move {
             let access = &rereading.0;
             match timeout(RECHECK_LIMIT, access.read_certainly()).await {
-                Ok(Ok(new)) => access.keep(new),
+                Ok(Ok(found)) => access.keep(found),
                 Ok(Err(error)) => access.complain(chain(&error)),
                 Err(_) => access.complain(format!("{} not read in time", access.reading())),
             }
@@ -243,7 +301,7 @@ impl Access {
     }
 
     /// Secrets that do not open what they should are read once more.
-    async fn read_certainly(&self) -> Result<Option<Loaded>, SecurityError> {
+    async fn read_certainly(&self) -> Result<Found, SecurityError> {
         lock(&self.state).read_at = Some(Instant::now());
         let read = self.read().await;
         if read.as_ref().is_err_and(SecurityError::is_of_secrets) && self.secrets.doubt() {
@@ -252,27 +310,50 @@ impl Access {
         read
     }
 
-    fn keep(&self, new: Option<Loaded>) {
-        if !std::mem::take(&mut *lock(&self.complaints)).is_empty() {
-            tracing::info!("stores and secrets can be read again");
-        }
+    fn keep(&self, found: Found) {
         let mut state = lock(&self.state);
         state.read_at = Some(Instant::now());
-        let Some(new) = new.map(Arc::new) else { return };
+        match found {
+            // It was told already if it does not get in.
+            Found::Candidate => return,
+            Found::Current => state.candidate = None,
+            Found::New(new) => {
+                state.made = new.generation;
+                match &state.current {
+                    Some(current) if state.is_proven && current.trusts_the_same(&new) => {
+                        state.candidate = Some((new, Instant::now()));
+                    }
+                    _ => self.change(&mut state, new),
+                }
+            }
+        }
+        drop(state);
+        self.is_well();
+        self.tell_of_ends();
+    }
+
+    /// From now on connections are opened with this.
+    fn change(&self, state: &mut State, new: Arc<Loaded>) {
         if state.current.is_some() {
             tracing::info!("stores or secrets have changed, connections are opened anew");
         }
         self.generation.store(new.generation, Ordering::Release);
         *lock(&self.certificates) = new.tls.as_ref().map(Setup::in_use).unwrap_or_default();
         *lock(&self.who) = new.who();
-        state.current = Some(new);
-        drop(state);
-        self.tell_of_ends();
+        (state.current, state.is_proven, state.candidate) = (Some(new), false, None);
+    }
+
+    fn is_well(&self) {
+        if !std::mem::take(&mut *lock(&self.complaints)).is_empty() {
+            tracing::info!("stores and secrets can be used again");
+        }
     }
 
     fn complain(&self, problem: String) {
-        if lock(&self.complaints).insert(problem.clone()) {
+        let mut complaints = lock(&self.complaints);
+        if !complaints.contains(&problem) {
             tracing::warn!(problem, "stores or secrets cannot be used as they are now, those before go on");
+            complaints.insert(problem);
         }
     }
 
@@ -282,8 +363,7 @@ impl Access {
         }
     }
 
-    /// `None`: nothing has changed since the last time.
-    async fn read(&self) -> Result<Option<Loaded>, SecurityError> {
+    async fn read(&self) -> Result<Found, SecurityError> {
         let mut reader =
             Reader { secrets: &self.secrets, digest: Context::new(&SHA256), reading: &self.reading };
         let tls = match &self.security.tls {
@@ -295,9 +375,16 @@ impl Access {
             None => None,
         };
         let digest = reader.digest.finish().as_ref().to_vec();
-        if self.current().is_some_and(|current| current.digest == digest) {
-            return Ok(None);
-        }
+        let generation = {
+            let state = lock(&self.state);
+            if state.current.as_ref().is_some_and(|current| current.digest == digest) {
+                return Ok(Found::Current);
+            }
+            if state.candidate.as_ref().is_some_and(|(candidate, _)| candidate.digest == digest) {
+                return Ok(Found::Candidate);
+            }
+            state.made + 1
+        };
         let mut trusted_ders = None;
         let tls = match tls {
             None => None,
@@ -310,8 +397,7 @@ impl Access {
             }
         };
         let sasl = sasl.map(|read| read.credentials(trusted_ders));
-        let generation = self.generation.load(Ordering::Acquire) + 1;
-        Ok(Some(Loaded { generation, digest, tls, sasl }))
+        Ok(Found::New(Arc::new(Loaded { generation, digest, tls, sasl })))
     }
 }
 

@@ -202,9 +202,9 @@ impl Material {
                         stores::key_of_pem(key.expose(), &chain, key_password).map(|key| vec![key])
                     }
                 };
-                let problem = |cause: StoreProblem| match cause.is_of_password() && is_text {
-                    true => store.problem_of("`ssl.keystore.key`", cause),
-                    false => store.problem(cause),
+                let problem = |cause: StoreProblem| {
+                    let is_of_text = is_text && cause.is_of_password();
+                    store.problem_of(if is_of_text { "`ssl.keystore.key`" } else { &store.name }, cause)
                 };
                 Some(Own { keys: keys.map_err(problem)?, name: store.name })
             }

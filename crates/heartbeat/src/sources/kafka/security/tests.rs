@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use heartbeat_core::acon::Security;
+use heartbeat_core::acon::{OAuthLogin, Security};
 use heartbeat_core::domain::Domain;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -72,7 +72,7 @@ async fn workspace(value: Arc<std::sync::Mutex<Option<&'static str>>>) -> Domain
 fn logging_in(secrets: &Arc<Secrets>) -> Arc<Access> {
     let password = SecretRef::parse("scope:sc/pw").unwrap();
     let login = Login::Password { username: SecretRef::parse("u").unwrap(), password, is_token: false };
-    let sasl = Sasl { mechanism: Mechanism::ScramSha256, login, oauth: Default::default() };
+    let sasl = Sasl { mechanism: Mechanism::ScramSha256, login, oauth: OAuthLogin::default() };
     let access = Access::new(Security { tls: None, sasl: Some(sasl) }, Arc::clone(secrets));
     Arc::new(access.with_recheck(Duration::ZERO))
 }

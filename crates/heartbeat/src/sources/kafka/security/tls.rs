@@ -136,6 +136,11 @@ impl Setup {
         }
     }
 
+    /// Whether whoever is believed by one is believed by the other.
+    pub(super) fn trusts_the_same(&self, other: &Self) -> bool {
+        self.verifier.trusted.certificates == other.verifier.trusted.certificates
+    }
+
     /// For making a connection.
     pub(in super::super) fn config(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.config)

@@ -90,7 +90,9 @@ async fn stores_that_cannot_be_opened_are_named() {
     }));
     bed.is_told("MTLS", &encrypted, &["`ssl.keystore.key`: its key is encrypted and needs a password"]).await;
     encrypted["ssl.key.password"] = json!("wrong-secret");
-    let parts = ["`ssl.keystore.key` (password from `ssl.key.password`, the configuration): wrong password of the key"];
+    let parts = [
+        "`ssl.keystore.key` (password from `ssl.key.password`, the configuration): wrong password of the key",
+    ];
     bed.is_told("MTLS", &encrypted, &parts).await;
     encrypted["ssl.keystore.key"] = json!(format!("file:{}", bed.store("client.enc-3des.key")));
     bed.is_told("MTLS", &encrypted, &["wrong password of the key"]).await;

@@ -25,7 +25,9 @@ async fn tls_trusts_stores_of_every_kind() {
     bed.comes_in("SSL", &without).await;
     bed.comes_in("SSL", &json!({"ssl.truststore.certificates": format!("file:{}", bed.store("ca.pem"))}))
         .await;
-    let authority = <rustls::pki_types::CertificateDer as rustls::pki_types::pem::PemObject>::from_pem_file(bed.store("ca.pem"));
+    let authority = <rustls::pki_types::CertificateDer as rustls::pki_types::pem::PemObject>::from_pem_file(
+        bed.store("ca.pem"),
+    );
     let der = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(der.path(), authority.unwrap()).unwrap();
     bed.comes_in("SSL", &json!({"ssl.truststore.location": der.path()})).await;

@@ -75,13 +75,64 @@ async fn stores_that_change_are_used_without_a_restart() {
     }
     bed.is_told("MTLS", &options, &["is neither JKS, PKCS#12 nor PEM"]).await;
 
-    // That connections are really opened anew is seen by a certificate that the broker refuses.
+    // Nor does a certificate that the broker refuses.
     put(&bed.store("stranger.jks"), &own);
-    until("a refusal", async || match look(&source, &bed.topic).await {
+    for _ in 0..8 {
+        look(&source, &bed.topic).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(source.ending_certificates(), ending);
+    bed.is_told("MTLS", &options, &["`CN=heartbeat-client` signed by `CN=heartbeat-other-ca`"]).await;
+    put(&bed.store("client.jks"), &own);
+    until("the first certificate again", async || {
+        look(&source, &bed.topic).await.unwrap();
+        if source.ending_certificates().is_empty() { Ok(()) } else { Err("the one before") }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_password_that_is_wrong_replaces_none_that_works() {
+    let Some(bed) = Bed::new().await else { return };
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let options = |mechanism: &str| {
+        json!({
+            "security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": mechanism, "sasl.username": "alice",
+            "sasl.password": format!("file:{}", file.path().display()),
+        })
+    };
+    for mechanism in ["PLAIN", "SCRAM-SHA-512"] {
+        std::fs::write(file.path(), "alice-secret").unwrap();
+        // The broker ends a session after 10 s, so that logging in anew is not only a trial.
+        let source = bed.source("REAUTH", &options(mechanism));
+        look(&source, &bed.topic).await.unwrap();
+        std::fs::write(file.path(), "wrong-secret").unwrap();
+        let end = Instant::now() + Duration::from_secs(11);
+        while Instant::now() < end {
+            look(&source, &bed.topic).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        bed.is_told("REAUTH", &options(mechanism), &["the broker refused user `alice`"]).await;
+    }
+}
+
+/// Whom somebody took out of the truststore is not believed because nobody else answers.
+#[tokio::test]
+async fn a_truststore_that_is_changed_counts_at_once() {
+    let Some(bed) = Bed::new().await else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let trusted = dir.path().join("trusted.jks");
+    put(&bed.store("truststore.jks"), &trusted);
+    let options = json!({"ssl.truststore.location": trusted, "ssl.truststore.password": "heartbeat-test"});
+    let source = bed.source("SSL", &options);
+    look(&source, &bed.topic).await.unwrap();
+    put(&bed.store("other-truststore.jks"), &trusted);
+    let told = until("a refusal", async || match look(&source, &bed.topic).await {
         Ok(_) => Err("still in"),
         Err(told) => Ok(told),
     })
     .await;
-    put(&bed.store("client.jks"), &own);
-    until("the first certificate again", async || look(&source, &bed.topic).await).await;
+    assert!(told.contains("not from anybody whom we trust"), "{told}");
+    put(&bed.store("truststore.jks"), &trusted);
+    until("the first truststore again", async || look(&source, &bed.topic).await).await;
 }

@@ -94,16 +94,51 @@ async fn the_seeds_acon_looks_at_a_broker_that_wants_a_certificate() {
     }
 }
 
+/// Stores, TLS and login of a product are tried although no row is about it yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn products_without_rows_are_connected_to_as_well() {
+    let Some(bed) = Bed::new().await else { return };
+    let stand_in = stand_in(VAULT).await;
+    let project = fed(&bed);
+    let product = |password: &str| {
+        json!({
+            "kafka_bootstrap_servers_list": bed.addresses["SASL_SSL"],
+            "kafka_ssl_truststore_location": bed.store("truststore.jks"),
+            "kafka_options": {
+                "security.protocol": "SASL_SSL", "sasl.mechanism": "PLAIN", "sasl.username": "alice",
+                "sasl.password": password,
+            },
+        })
+    };
+    for (password, code) in [("alice-secret", 0), ("wrong-secret", 1)] {
+        let acon = json!({
+            "sensor_source": "kafka", "data_format": "kafka", "heartbeat_sensor_db_table": CONTROL,
+            "lakehouse_engine_sensor_db_table": SENSOR, "domain": stand_in.url(), "token": "dapi-fixed",
+            "kafka_configs": {"my_product": product("alice-secret"), "of_no_row": product(password)},
+        });
+        project.write("kafka.json", &acon.to_string());
+        let done = run(&project, &["validate", "--acon", "kafka.json", "--connect"], &[]);
+        assert_eq!(done.code, Some(code), "{done:?}");
+        let told = done.out.contains("kafka_configs.of_no_row: kafka cluster")
+            && done.out.contains("the broker refused user `alice`");
+        assert_eq!(told, code == 1, "{done:?}");
+    }
+}
+
 /// Brokers of a private authority, and an identity provider that only the system trusts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_come_from_whom_only_the_system_trusts() {
     let Some(bed) = Bed::new().await else { return };
     let stand_in = stand_in(VAULT).await;
     let project = fed(&bed);
+    // The broker's own certificate, which vouches for nobody else, without those above it.
+    let chain = std::fs::read_to_string(bed.store("broker.pem")).unwrap();
+    let own = tempfile::NamedTempFile::new().unwrap();
+    let end = "-----END CERTIFICATE-----";
+    std::fs::write(own.path(), format!("{}{end}", chain.split(end).next().unwrap())).unwrap();
     let product = json!({
         "kafka_bootstrap_servers_list": bed.addresses["OAUTH"],
-        // The broker's own certificate, which vouches for nobody else.
-        "kafka_ssl_truststore_location": bed.store("broker.pem"),
+        "kafka_ssl_truststore_location": own.path(),
         "kafka_options": {
             "security.protocol": "SASL_SSL", "sasl.mechanism": "OAUTHBEARER",
             "sasl.oauthbearer.token.endpoint.url": super::modes::oidc_behind_tls(&bed, "broker").await,

@@ -74,7 +74,8 @@ pub(in super::super) fn without_secrets(location: &str) -> String {
         Some((user, host)) => (user.split(':').next().unwrap_or_default(), host),
         None => ("", authority),
     };
-    let is_azure = ["abfss", "abfs", "azure", "az", "adl"].iter().any(|azure| azure.eq_ignore_ascii_case(scheme));
+    let is_azure =
+        ["abfss", "abfs", "azure", "az", "adl"].iter().any(|azure| azure.eq_ignore_ascii_case(scheme));
     if is_azure && !user.is_empty() {
         format!("{scheme}://{user}@{host}{path}")
     } else {
