@@ -4,21 +4,21 @@
 //! that moved, a connection that broke) is asked again after fresh metadata, a few times and within the deadline.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures::future::join_all;
 use kafka_protocol::messages::{
     ListOffsetsRequest, MetadataRequest, MetadataResponse, OffsetForLeaderEpochRequest,
 };
-use kafka_protocol::protocol::Request;
 use uuid::Uuid;
 
 use super::Isolation;
-use super::connection::{Connection, Encoded, Supported};
+use super::connection::Connection;
 use super::epochs::{EpochEnd, EpochQuestion, OFFSET_FOR_LEADER_EPOCH, build_epochs, judge_epochs};
 use super::error::{ClientError, Code, PartitionError};
+use super::line::Line;
 use super::metadata::{self, METADATA, View};
 use super::offsets::{LIST_OFFSETS, Question, Told, build_list_offsets, judge_list_offsets};
 use super::security::Access;
@@ -39,8 +39,11 @@ const TRY_AGAIN: Duration = Duration::from_secs(30);
 /// What a broker gets at least to tell metadata, where there is so much.
 const METADATA_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Questions (with the leader epoch of each) by request: isolation level, and how often a partition came before.
-type Requests = HashMap<(Isolation, u32), Vec<(usize, i32)>>;
+/// Questions (with the leader epoch of each) by request: its kind, and how often a partition came before.
+type Requests<K> = HashMap<(K, u32), Vec<(usize, i32)>>;
+
+/// Answers by question.
+type Answers<T> = Vec<(usize, Result<T, PartitionError>)>;
 
 /// One cluster. Not for concurrent use: whoever looks holds it for the time of the look.
 #[derive(Debug)]
@@ -53,16 +56,16 @@ pub(super) struct Cluster {
     hanging: HashMap<String, Instant>,
     /// Counts questions that any broker can answer: each begins with another one.
     turn: usize,
-    /// Names of all topics, when somebody needed them, with a number that is raised when they change.
-    names: (Arc<[String]>, u64, Option<Instant>),
+    names: Names,
 }
 
-/// A connection on loan: whoever drops it half way through a call closes it.
-#[derive(Debug)]
-pub(super) struct Line {
-    address: String,
-    security: Arc<Access>,
-    connection: Option<Connection>,
+/// Names of all topics, as far as somebody has needed them.
+#[derive(Debug, Default)]
+struct Names {
+    list: Arc<[String]>,
+    /// Raised when they change; 0 as long as they were never told.
+    version: u64,
+    asked_at: Option<Instant>,
 }
 
 /// A partition's leader, as last heard.
@@ -82,7 +85,7 @@ impl Cluster {
             view: View::default(),
             hanging: HashMap::new(),
             turn: 0,
-            names: (Arc::new([]), 0, None),
+            names: Names::default(),
         }
     }
 
@@ -119,22 +122,24 @@ impl Cluster {
         max_age: Duration,
         deadline: Instant,
     ) -> Result<(Arc<[String]>, u64), Arc<ClientError>> {
-        if self.names.2.is_none_or(|asked_at| asked_at.elapsed() >= max_age) {
+        if self.names.asked_at.is_none_or(|asked_at| asked_at.elapsed() >= max_age) {
             let asked_at = Instant::now();
             let judge = |answer| Ok(metadata::judge_listing(answer));
-            let mut names = match self.ask_any_broker(deadline, metadata::build_listing, judge).await {
-                Ok(names) => names,
+            match self.ask_any_broker(deadline, metadata::build_listing, judge).await {
+                Ok(mut names) => {
+                    names.sort_unstable();
+                    if self.names.version == 0 || *names != *self.names.list {
+                        self.names.list = names.into();
+                        self.names.version += 1;
+                    }
+                    self.names.asked_at = Some(asked_at);
+                }
                 // Those of before will do until it can be told again.
-                Err(_) if self.names.2.is_some() => return Ok((Arc::clone(&self.names.0), self.names.1)),
-                Err(error) => return Err(error),
-            };
-            names.sort_unstable();
-            let changed = *names != *self.names.0;
-            let known = if changed { names.into() } else { Arc::clone(&self.names.0) };
-            let version = self.names.1 + u64::from(changed || self.names.2.is_none());
-            self.names = (known, version, Some(asked_at));
+                Err(error) if self.names.version == 0 => return Err(error),
+                Err(_) => {}
+            }
         }
-        Ok((Arc::clone(&self.names.0), self.names.1))
+        Ok((Arc::clone(&self.names.list), self.names.version))
     }
 
     /// Forgets topics that nobody has asked about since `since`.
@@ -166,7 +171,7 @@ impl Cluster {
     /// A broker has not, in the time that it was given.
     pub(super) fn failed(&mut self, line: &Line, given: Duration, error: &ClientError) {
         // A connection that is kept waits because the broker has told to.
-        let hangs = matches!(error, ClientError::Timeout { .. }) && line.connection.is_none();
+        let hangs = error.is_timeout() && !line.is_open();
         let address = line.address();
         if hangs && given >= SHORT_PATIENCE && !self.hanging.contains_key(address) {
             tracing::warn!(cluster = self.name(), address, ?given, "broker does not answer in time");
@@ -210,16 +215,12 @@ impl Cluster {
 
     /// Connection to a broker, open or still to be opened. [`Self::give_back`] keeps it for the next request.
     pub(super) fn lend(&mut self, address: &str) -> Line {
-        Line {
-            address: address.to_owned(),
-            security: Arc::clone(&self.security),
-            connection: self.connections.remove(address),
-        }
+        Line::new(address, &self.security, self.connections.remove(address))
     }
 
     pub(super) fn give_back(&mut self, line: Line) {
-        if let Some(connection) = line.connection {
-            self.connections.insert(line.address, connection);
+        if let (address, Some(connection)) = line.into_parts() {
+            self.connections.insert(address, connection);
         }
     }
 
@@ -281,22 +282,12 @@ impl Cluster {
         answers: &mut [OffsetResult],
         deadline: Instant,
     ) {
-        // A request holds a partition once and is of one isolation level; nearly always that is one request.
-        let mut by_leader: HashMap<Arc<str>, Requests> = HashMap::new();
-        let mut times: HashMap<(&str, i32), u32> = HashMap::new();
-        for &index in open {
-            let question = &questions[index];
-            match self.leader(question.topic, question.partition) {
-                Ok(leader) => {
-                    let time = times.entry((question.topic, question.partition)).or_default();
-                    let requests = by_leader.entry(leader.address).or_default();
-                    requests.entry((question.at.isolation(), *time)).or_default().push((index, leader.epoch));
-                    *time += 1;
-                }
-                Err(error) => answers[index] = Err(error),
-            }
-        }
-        // A leader that hangs must leave time for the rows of the others.
+        // A request is of one isolation level; nearly always that is one request.
+        let about = open.iter().map(|index| {
+            let question = &questions[*index];
+            (*index, question.topic, question.partition, question.at.isolation())
+        });
+        let by_leader = self.by_leader(about, answers);
         let asked: Vec<_> = by_leader
             .into_iter()
             .map(|(address, requests)| {
@@ -304,6 +295,60 @@ impl Cluster {
                 ask_leader(self.lend(&address), questions, requests, until)
             })
             .collect();
+        self.collect(asked, answers).await;
+    }
+
+    /// Asks the leaders where their logs end for an epoch. What cannot be asked now has an error; nothing is asked
+    /// again.
+    pub(super) async fn ask_epochs(
+        &mut self,
+        questions: &[EpochQuestion<'_>],
+        deadline: Instant,
+    ) -> Vec<Result<EpochEnd, PartitionError>> {
+        let mut answers = vec![Err(PartitionError::NoLeader); questions.len()];
+        let about = questions.iter().enumerate();
+        let about = about.map(|(index, question)| (index, question.topic, question.partition, ()));
+        let by_leader = self.by_leader(about, &mut answers);
+        let asked: Vec<_> = by_leader
+            .into_iter()
+            .map(|(address, requests)| {
+                let until = self.patience(&address, deadline);
+                ask_leader_of_epochs(self.lend(&address), questions, requests, until)
+            })
+            .collect();
+        self.collect(asked, &mut answers).await;
+        answers
+    }
+
+    /// Questions (index, topic, partition, kind of request) by leader and request; a request is of one kind and holds a
+    /// partition once. What has no leader is answered with that.
+    fn by_leader<'q, K: Copy + Eq + Hash, T>(
+        &self,
+        questions: impl Iterator<Item = (usize, &'q str, i32, K)>,
+        answers: &mut [Result<T, PartitionError>],
+    ) -> HashMap<Arc<str>, Requests<K>> {
+        let mut by_leader: HashMap<Arc<str>, Requests<K>> = HashMap::new();
+        let mut times: HashMap<(&str, i32), u32> = HashMap::new();
+        for (index, topic, partition, kind) in questions {
+            match self.leader(topic, partition) {
+                Ok(leader) => {
+                    let time = times.entry((topic, partition)).or_default();
+                    let requests = by_leader.entry(leader.address).or_default();
+                    requests.entry((kind, *time)).or_default().push((index, leader.epoch));
+                    *time += 1;
+                }
+                Err(error) => answers[index] = Err(error),
+            }
+        }
+        by_leader
+    }
+
+    /// Waits for all leaders at once: one that hangs makes no other one late.
+    async fn collect<T>(
+        &mut self,
+        asked: Vec<impl Future<Output = (Line, Answers<T>)>>,
+        answers: &mut [Result<T, PartitionError>],
+    ) {
         for (line, results) in join_all(asked).await {
             self.give_back(line);
             for (index, result) in results {
@@ -313,149 +358,12 @@ impl Cluster {
     }
 }
 
-impl Cluster {
-    /// Asks the leaders where their logs end for an epoch. What cannot be asked now has an error; nothing is asked
-    /// again.
-    pub(super) async fn ask_epochs(
-        &mut self,
-        questions: &[EpochQuestion<'_>],
-        deadline: Instant,
-    ) -> Vec<Result<EpochEnd, PartitionError>> {
-        let mut answers: Vec<_> = questions.iter().map(|_| Err(PartitionError::NoLeader)).collect();
-        // A request holds a partition once.
-        let mut by_request: HashMap<_, Vec<(usize, i32)>> = HashMap::new();
-        let mut times: HashMap<(&str, i32), u32> = HashMap::new();
-        for (index, question) in questions.iter().enumerate() {
-            match self.leader(question.topic, question.partition) {
-                Ok(leader) => {
-                    let time = times.entry((question.topic, question.partition)).or_default();
-                    by_request.entry((leader.address, *time)).or_default().push((index, leader.epoch));
-                    *time += 1;
-                }
-                Err(error) => answers[index] = Err(error),
-            }
-        }
-        for ((address, _), indices) in by_request {
-            let asked: Vec<_> = indices.iter().map(|(index, epoch)| (questions[*index], *epoch)).collect();
-            let until = self.patience(&address, deadline);
-            let mut line = self.lend(&address);
-            let answer = line
-                .call::<OffsetForLeaderEpochRequest>(OFFSET_FOR_LEADER_EPOCH, until, |_| build_epochs(&asked))
-                .await
-                .and_then(|(answer, _)| {
-                    line.throttle(answer.throttle_time_ms);
-                    judge_epochs(&asked, &answer).map_err(|problem| line.bad(problem))
-                });
-            self.give_back(line);
-            let told: Vec<Result<EpochEnd, PartitionError>> = match answer {
-                Ok(told) => told.into_iter().map(|end| end.map_err(PartitionError::Code)).collect(),
-                Err(error) => {
-                    let error = Arc::new(error);
-                    asked.iter().map(|_| Err(PartitionError::Client(Arc::clone(&error)))).collect()
-                }
-            };
-            for ((index, _), end) in indices.into_iter().zip(told) {
-                answers[index] = end;
-            }
-        }
-        answers
-    }
-}
-
-impl Line {
-    /// The newest version of the request `R` that both sides speak, connecting first if need be.
-    pub(super) async fn version<R: Request>(
-        &mut self,
-        ours: Supported,
-        deadline: Instant,
-    ) -> Result<i16, ClientError> {
-        let connection = match self.current() {
-            Some(connection) => connection,
-            None => Connection::open(&self.address, &self.security, deadline).await?,
-        };
-        self.connection.insert(connection).version::<R>(ours)
-    }
-
-    /// Sends a request that was encoded before, connecting first if need be. A connection that broke while it was not
-    /// used, as brokers close idle ones, is opened anew.
-    pub(super) async fn send(
-        &mut self,
-        request: &mut Encoded,
-        deadline: Instant,
-    ) -> Result<Bytes, ClientError> {
-        self.obeys(deadline)?;
-        if let Some(mut connection) = self.current() {
-            match connection.send(request, deadline).await {
-                Ok(answer) => {
-                    self.connection = Some(connection);
-                    return Ok(answer);
-                }
-                Err(ClientError::Io { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let mut connection = Connection::open(&self.address, &self.security, deadline).await?;
-        let answer = connection.send(request, deadline).await?;
-        self.connection = Some(connection);
-        Ok(answer)
-    }
-
-    /// The connection, unless another one is to be opened in its place.
-    fn current(&mut self) -> Option<Connection> {
-        self.connection.take().filter(|open| !open.is_outdated())
-    }
-
-    /// A request that the broker has told to wait for longer than there is time is not sent, and its connection kept.
-    fn obeys(&self, deadline: Instant) -> Result<(), ClientError> {
-        match &self.connection {
-            Some(open) if open.is_throttled_beyond(deadline) => {
-                Err(ClientError::Timeout { address: self.address.clone() })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    pub(super) fn address(&self) -> &str {
-        &self.address
-    }
-
-    /// Sends one request, connecting first if need be, and returns the answer with its version.
-    pub(super) async fn call<R: Request>(
-        &mut self,
-        ours: Supported,
-        deadline: Instant,
-        build: impl FnOnce(i16) -> R,
-    ) -> Result<(R::Response, i16), ClientError> {
-        self.obeys(deadline)?;
-        let mut connection = match self.current() {
-            Some(connection) => connection,
-            None => Connection::open(&self.address, &self.security, deadline).await?,
-        };
-        let version = connection.version::<R>(ours)?;
-        let answer = connection.call(version, &build(version), deadline).await?;
-        self.connection = Some(connection);
-        Ok((answer, version))
-    }
-
-    pub(super) fn throttle(&mut self, milliseconds: i32) {
-        if let Some(connection) = &mut self.connection {
-            connection.throttle(milliseconds);
-        }
-    }
-
-    /// An answer that cannot be used; its connection is not used again.
-    pub(super) fn bad(&mut self, problem: String) -> ClientError {
-        self.connection = None;
-        ClientError::BadAnswer { address: self.address.clone(), problem }
-    }
-}
-
 async fn ask_leader(
     mut line: Line,
     questions: &[Question<'_>],
-    requests: Requests,
+    requests: Requests<Isolation>,
     deadline: Instant,
-) -> (Line, Vec<(usize, OffsetResult)>) {
+) -> (Line, Answers<Option<Told>>) {
     let mut results = Vec::new();
     for ((isolation, _), indices) in requests {
         let asked: Vec<_> = indices.iter().map(|(index, epoch)| (questions[*index], *epoch)).collect();
@@ -469,19 +377,47 @@ async fn ask_leader(
                 line.throttle(answer.throttle_time_ms);
                 judge_list_offsets(&asked, &answer).map_err(|problem| line.bad(problem))
             });
-        let indices = indices.into_iter().map(|(index, _)| index);
-        match answer {
-            Ok(answers) => {
-                results.extend(indices.zip(answers.into_iter().map(|a| a.map_err(PartitionError::Code))));
-            }
-            Err(error) => {
-                tracing::debug!(address = line.address(), %error, "no offsets");
-                let error = Arc::new(error);
-                results.extend(indices.map(|index| (index, Err(PartitionError::Client(Arc::clone(&error))))));
-            }
-        }
+        results.extend(spread(&line, indices, answer));
     }
     (line, results)
+}
+
+async fn ask_leader_of_epochs(
+    mut line: Line,
+    questions: &[EpochQuestion<'_>],
+    requests: Requests<()>,
+    deadline: Instant,
+) -> (Line, Answers<EpochEnd>) {
+    let mut results = Vec::new();
+    for indices in requests.into_values() {
+        let asked: Vec<_> = indices.iter().map(|(index, epoch)| (questions[*index], *epoch)).collect();
+        let answer = line
+            .call::<OffsetForLeaderEpochRequest>(OFFSET_FOR_LEADER_EPOCH, deadline, |_| build_epochs(&asked))
+            .await
+            .and_then(|(answer, _)| {
+                line.throttle(answer.throttle_time_ms);
+                judge_epochs(&asked, &answer).map_err(|problem| line.bad(problem))
+            });
+        results.extend(spread(&line, indices, answer));
+    }
+    (line, results)
+}
+
+/// The answer to a request, question by question.
+fn spread<T>(
+    line: &Line,
+    indices: Vec<(usize, i32)>,
+    answer: Result<Vec<Result<T, Code>>, ClientError>,
+) -> Answers<T> {
+    let indices = indices.into_iter().map(|(index, _)| index);
+    match answer {
+        Ok(answers) => indices.zip(answers.into_iter().map(|a| a.map_err(PartitionError::Code))).collect(),
+        Err(error) => {
+            tracing::debug!(address = line.address(), error = chain(&error), "no answer of a leader");
+            let error = Arc::new(error);
+            indices.map(|index| (index, Err(PartitionError::Client(Arc::clone(&error))))).collect()
+        }
+    }
 }
 
 /// Keeps what tells most: a broker that refuses us says more than one that cannot be reached.

@@ -53,7 +53,7 @@ impl Encoded {
     /// Encodes a request in a version that the broker speaks.
     pub(super) fn new<R: Request>(version: i16, request: &R) -> Result<Self, String> {
         let answer_header = R::Response::header_version(version);
-        Ok(Self { version, answer_header, frame: encode(0, version, request)? })
+        Ok(Self { version, answer_header, frame: encode(version, request)? })
     }
 
     /// Its version, which is that of its answer.
@@ -187,11 +187,9 @@ impl Connection {
         request: &R,
         deadline: Instant,
     ) -> Result<R::Response, ClientError> {
-        self.wait_while_throttled(deadline).await?;
-        self.correlation_id = self.correlation_id.wrapping_add(1);
-        let frame = encode(self.correlation_id, version, request).map_err(|problem| self.bad(problem))?;
-        let answer = self.exchange(&frame, deadline).await?;
-        decode::<R>(answer, self.correlation_id, version).map_err(|problem| self.bad(problem))
+        let mut request = Encoded::new(version, request).map_err(|problem| self.bad(problem))?;
+        let answer = self.send(&mut request, deadline).await?;
+        decode::<R>(answer, version).map_err(|problem| self.bad(problem))
     }
 
     /// Sends a request that was encoded before and waits for its answer, which is returned without its header.
@@ -400,11 +398,11 @@ fn choose(theirs: Option<(i16, i16)>, ours: Supported) -> Option<i16> {
     (version >= min.max(ours.min)).then_some(version)
 }
 
-fn encode<R: Request>(correlation_id: i32, version: i16, request: &R) -> Result<BytesMut, String> {
+/// A frame; its correlation id is yet to be set.
+fn encode<R: Request>(version: i16, request: &R) -> Result<BytesMut, String> {
     let header = RequestHeader::default()
         .with_request_api_key(R::KEY)
         .with_request_api_version(version)
-        .with_correlation_id(correlation_id)
         .with_client_id(Some(CLIENT_ID));
     let mut frame = BytesMut::new();
     frame.put_i32(0);
@@ -415,9 +413,8 @@ fn encode<R: Request>(correlation_id: i32, version: i16, request: &R) -> Result<
     Ok(frame)
 }
 
-fn decode<R: Request>(answer: BytesMut, correlation_id: i32, version: i16) -> Result<R::Response, String> {
-    let mut answer = answer.freeze();
-    open_answer(&mut answer, correlation_id, R::Response::header_version(version))?;
+/// The body of an answer.
+pub(super) fn decode<R: Request>(mut answer: Bytes, version: i16) -> Result<R::Response, String> {
     R::Response::decode(&mut answer, version).map_err(|error| error.to_string())
 }
 
@@ -459,10 +456,15 @@ mod tests {
         let mut bytes = BytesMut::new();
         bytes.put_i32(7);
         ApiVersionsResponse::default().encode(&mut bytes, 0).unwrap();
-        assert!(decode::<ApiVersionsRequest>(bytes.clone(), 7, 0).is_ok());
-        assert!(decode::<ApiVersionsRequest>(bytes.clone(), 8, 0).unwrap_err().contains("correlation id 7"));
+        let read = |bytes: BytesMut, correlation_id: i32| {
+            let mut answer = bytes.freeze();
+            open_answer(&mut answer, correlation_id, 0)?;
+            decode::<ApiVersionsRequest>(answer, 0)
+        };
+        assert!(read(bytes.clone(), 7).is_ok());
+        assert!(read(bytes.clone(), 8).unwrap_err().contains("correlation id 7"));
         bytes.truncate(5);
-        assert!(decode::<ApiVersionsRequest>(bytes, 7, 0).is_err());
+        assert!(read(bytes, 7).is_err());
     }
 
     #[tokio::test]

@@ -3,14 +3,13 @@
 //! A leader answers where its log ends for a leader epoch. A cursor behind that place stands in records that this log
 //! does not have: another leader was elected that lagged, and it went on from there.
 
-use std::collections::HashMap;
-
 use kafka_protocol::messages::offset_for_leader_epoch_request::{
     OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
 use kafka_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 
+use super::asked::Open;
 use super::connection::Supported;
 use super::error::Code;
 
@@ -60,29 +59,18 @@ pub(super) fn judge_epochs(
     questions: &[(EpochQuestion<'_>, i32)],
     response: &OffsetForLeaderEpochResponse,
 ) -> Result<Vec<Result<EpochEnd, Code>>, String> {
-    let mut open: HashMap<(&str, i32), usize> = HashMap::with_capacity(questions.len());
-    for (index, (question, _)) in questions.iter().enumerate() {
-        open.insert((question.topic, question.partition), index);
-    }
+    let asked = questions.iter().map(|(question, _)| (question.topic, question.partition));
+    let mut open = Open::new("epoch", asked);
     let mut answers = vec![Ok(EpochEnd::Unknown); questions.len()];
     for topic in &response.topics {
         for partition in &topic.partitions {
-            let Some(index) = open.remove(&(topic.topic.as_str(), partition.partition)) else {
-                return Err(format!(
-                    "an epoch nobody asked for, of `{}` partition {}",
-                    topic.topic.as_str(),
-                    partition.partition
-                ));
-            };
+            let index = open.answered(topic.topic.as_str(), partition.partition)?;
             answers[index] = Code::check(partition.error_code).map(|()| {
                 if partition.end_offset >= 0 { EpochEnd::At(partition.end_offset) } else { EpochEnd::Unknown }
             });
         }
     }
-    match open.keys().next() {
-        Some((topic, partition)) => Err(format!("no epoch for `{topic}` partition {partition}")),
-        None => Ok(answers),
-    }
+    open.end().map(|()| answers)
 }
 
 #[cfg(test)]

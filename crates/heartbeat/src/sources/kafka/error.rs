@@ -70,20 +70,14 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// False when the broker has no part in it: we did not have what it takes to talk to it.
-    pub fn is_of_broker(&self) -> bool {
-        match self {
-            Self::NotReady { .. } => false,
-            Self::Security { cause, .. } => cause.is_of_broker(),
-            Self::Io { .. } | Self::Timeout { .. } | Self::Unsupported { .. } | Self::BadAnswer { .. } => {
-                true
-            }
-        }
+    /// True when the broker did not answer in time. Whoever else was waited for is [`Self::NotReady`].
+    pub(super) fn is_timeout(&self) -> bool {
+        matches!(self, Self::Timeout { .. })
     }
 
     /// True when one side does not take what the other one shows.
     pub(super) fn is_refusal(&self) -> bool {
-        matches!(self, Self::Security { cause, .. } if matches!(**cause, SecurityError::Refused(_) | SecurityError::Login(_)))
+        matches!(self, Self::Security { cause, .. } if cause.is_refusal())
     }
 
     /// What this means for a row on `what` ("kafka cluster a:1,b:2").
@@ -202,7 +196,7 @@ pub(super) enum PartitionError {
 impl PartitionError {
     /// True when the leader did not answer in time.
     pub(super) fn is_timeout(&self) -> bool {
-        matches!(self, Self::Client(error) if matches!(error.as_ref(), ClientError::Timeout { .. }))
+        matches!(self, Self::Client(error) if error.is_timeout())
     }
 
     pub(super) fn is_passing(&self) -> bool {
@@ -252,14 +246,14 @@ mod tests {
     fn a_password_that_is_not_had_in_time_is_no_fault_of_the_broker_and_passes() {
         let what = "password of the login: scope `s` key `k` of https://dbc".to_owned();
         let error = Arc::new(ClientError::NotReady { address: "a:1".to_owned(), what });
-        assert!(!error.is_of_broker());
+        assert!(!error.is_timeout());
         let row = error.for_row("kafka cluster a:1");
         assert!(matches!(row, SourceError::Unreachable { .. }));
         let told = "kafka cluster a:1 cannot be reached: broker a:1: password of the login: scope `s` key `k` of https://dbc not had in time";
         assert_eq!(chain(&row), told);
-        assert!(ClientError::Timeout { address: "a:1".to_owned() }.is_of_broker());
+        assert!(ClientError::Timeout { address: "a:1".to_owned() }.is_timeout());
         let cause = Box::new(SecurityError::Refused("no".to_owned()));
-        assert!(ClientError::Security { address: "a:1".to_owned(), cause }.is_of_broker());
+        assert!(ClientError::Security { address: "a:1".to_owned(), cause }.is_refusal());
     }
 
     #[test]

@@ -14,13 +14,13 @@ use super::Isolation;
 use super::cluster::{Cluster, OffsetResult};
 use super::error::PartitionError;
 use super::freshness::Freshness;
-use super::layout::{Layout, Reads, Subject};
+use super::layout::{Layout, Part, Reads, Subject};
 use super::offsets::{At, Question};
 use super::plan::{From, Known, Plan, Reading, carried_over, read_finding, restricted};
 use super::poll::Poll;
 use super::reader;
 use super::scan::{Scan, State};
-use super::standing::{Remembered, Standing, Standings, TopicError, Truths};
+use super::standing::{EpochEnds, Remembered, Stand, Standing, Standings, TopicError, Truths};
 use super::union;
 
 /// What is kept from look to look: it saves work and changes no answer.
@@ -155,6 +155,7 @@ async fn answer(view: &mut Standings<'_>, truths: &Truths) -> PartAnswers {
     for (part, plan) in plans {
         let row = &layout.parts[part];
         let Some(Ok(stand)) = view.by_topic.get(&row.topic) else { continue };
+        let what = format!("topic `{}` on {name}", layout.topics[row.topic]);
         let own = restricted(&stand.position, &row.read);
         let known = view.known(row, stand, own.as_ref(), truths.get(&row.topic));
         let answer = match plan {
@@ -162,16 +163,12 @@ async fn answer(view: &mut Standings<'_>, truths: &Truths) -> PartAnswers {
                 let position = Position::Kafka(carried_over(known.now, known.since, &[]));
                 Ok(Finding { keep, ..Finding::at(position) })
             }
-            Plan::Read { from, losses, keep } => {
-                let what = format!("topic `{}` on {name}", layout.topics[row.topic]);
-                read.finding(&known, &from, losses, keep, &what)
-            }
+            Plan::Read { from, losses, keep } => read.finding(&known, &from, losses, keep, &what),
             _ => continue,
         };
         let answer = answer.map(|mut found| {
             if let Some((partition, error)) = stand.missing_for(&row.read) {
-                let error =
-                    error.for_row(&format!("topic `{}` on {name}", layout.topics[row.topic]), partition);
+                let error = error.for_row(&what, partition);
                 found.remarks.push(format!("partition {partition} was left out: {error}"));
             }
             found
@@ -188,43 +185,45 @@ fn plan(view: &Standings<'_>, truths: &Truths, name: &str) -> (Vec<(usize, Plan)
     for (&topic, standing) in &view.by_topic {
         let what = format!("topic `{}` on {name}", layout.topics[topic]);
         for &part in &layout.parts_of[topic] {
-            let row = &layout.parts[part];
-            let refused = match standing {
-                Err(error) => error.for_row(name, &what),
-                Ok(stand) => {
-                    // What begins somewhere must know of all partitions: those of later are read from their beginning.
-                    let begins = !matches!(layout.since(row), Since::Position(_));
-                    let missing = stand.missing_for(&row.read);
-                    let unknown = stand.unknown_to(&row.read);
-                    match view.plan(row, stand, truths.get(&topic)) {
-                        _ if unknown.is_some() => SourceError::Misconfigured {
-                            problem: format!("{what} has no partition {}", unknown.unwrap_or_default()),
-                        },
-                        Plan::Idle | Plan::Settle { .. } | Plan::Read { .. }
-                            if begins && let Some((partition, error)) = missing =>
-                        {
-                            error.for_row(&what, partition)
-                        }
-                        Plan::Idle if let Some((partition, error)) = missing => {
-                            error.for_row(&what, partition)
-                        }
-                        Plan::Doubt(problem) => SourceError::Doubtful { what: what.clone(), problem },
-                        Plan::Refused(problem) => SourceError::Misconfigured { problem },
-                        Plan::Verify(_) => SourceError::Doubtful {
-                            what: what.clone(),
-                            problem: "its log could not be verified after an election".to_owned(),
-                        },
-                        plan => {
-                            plans.push((part, plan));
-                            continue;
-                        }
-                    }
-                }
+            let planned = match standing {
+                Err(error) => Err(error.for_row(name, &what)),
+                Ok(stand) => plan_part(view, &layout.parts[part], stand, truths.get(&topic), &what),
             };
-            answers.insert(part, Err(refused));
+            match planned {
+                Ok(plan) => plans.push((part, plan)),
+                Err(error) => drop(answers.insert(part, Err(error))),
+            }
         }
     }
     (plans, answers)
+}
+
+fn plan_part(
+    view: &Standings<'_>,
+    row: &Part,
+    stand: &Stand,
+    truths: Option<&EpochEnds>,
+    what: &str,
+) -> Result<Plan, SourceError> {
+    if let Some(partition) = stand.unknown_to(&row.read) {
+        return Err(SourceError::Misconfigured { problem: format!("{what} has no partition {partition}") });
+    }
+    let doubtful = |problem: String| SourceError::Doubtful { what: what.to_owned(), problem };
+    let plan = match view.plan(row, stand, truths) {
+        Plan::Doubt(problem) => return Err(doubtful(problem)),
+        Plan::Refused(problem) => return Err(SourceError::Misconfigured { problem }),
+        Plan::Verify(_) => {
+            return Err(doubtful("its log could not be verified after an election".to_owned()));
+        }
+        plan => plan,
+    };
+    // What begins somewhere must know of all partitions: those of later are read from their beginning. Elsewhere a
+    // partition that is missing is an error where the others have nothing to tell.
+    let begins = !matches!(view.layout.since(row), Since::Position(_));
+    match stand.missing_for(&row.read) {
+        Some((partition, error)) if begins || plan == Plan::Idle => Err(error.for_row(what, partition)),
+        _ => Ok(plan),
+    }
 }
 
 type Starts<'a> = HashMap<Question<'a>, OffsetResult>;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
+use heartbeat_core::position::KafkaPosition;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::{MetadataResponseBroker, MetadataResponseTopic};
 use kafka_protocol::messages::{MetadataRequest, MetadataResponse, TopicName};
@@ -131,6 +132,17 @@ impl Topic {
             {
                 *leadership = *newer;
             }
+        }
+    }
+
+    /// A position in this topic that has no partition yet.
+    pub(super) fn position(&self, name: &str, cluster: &str) -> KafkaPosition {
+        KafkaPosition {
+            cluster: cluster.to_owned(),
+            topic: name.to_owned(),
+            topic_id: self.id_text(),
+            offsets: BTreeMap::new(),
+            epochs: BTreeMap::new(),
         }
     }
 

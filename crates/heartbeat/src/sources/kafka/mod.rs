@@ -9,12 +9,14 @@
 //! was deleted and made again is noticed; brokers before 2.8 have no ids, there it is noticed only while it is
 //! shorter than before.
 //!
-//! Layers, each knowing only those before it: `connection` (frames, versions), `cluster` (leaders, retries), `poll`
+//! Layers, each knowing only those before it: `connection` (frames, versions), `line` (connecting again), `cluster` (leaders,
+//! retries), `poll`
 //! (all ends at once), `standing` (topics that need more than that), `reader` (fetches for scans), `look` (rows). What
 //! is asked and what an answer means is decided by pure functions: `metadata`, `offsets`, `answer`, `epochs`, `fetch`,
 //! `batches`, `scan`, `plan`, `layout`, `union`, `freshness`.
 
 mod answer;
+mod asked;
 mod batches;
 mod cluster;
 mod connection;
@@ -23,6 +25,7 @@ mod error;
 mod fetch;
 mod freshness;
 mod layout;
+mod line;
 mod look;
 mod metadata;
 mod offsets;

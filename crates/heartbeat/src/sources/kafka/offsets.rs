@@ -1,12 +1,12 @@
 //! Offsets of partitions: the ListOffsets request, built and judged.
 
-use std::collections::HashMap;
-
+use heartbeat_core::position::KafkaPosition;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 
 use super::Isolation;
+use super::asked::Open;
 use super::connection::Supported;
 use super::error::Code;
 
@@ -41,6 +41,14 @@ pub(super) struct Told {
     pub(super) offset: i64,
     /// Of the leader for an end, of the record otherwise (KIP-320); `None` from brokers before 2.1.
     pub(super) epoch: Option<i32>,
+}
+
+impl Told {
+    /// Writes it into a position.
+    pub(super) fn note(self, position: &mut KafkaPosition, partition: i32) {
+        position.offsets.insert(partition, self.offset);
+        position.epochs.extend(self.epoch.map(|epoch| (partition, epoch)));
+    }
 }
 
 /// The answer to one question. `None`: no record of that time or later.
@@ -102,20 +110,12 @@ pub(super) fn judge_list_offsets(
     questions: &[(Question<'_>, i32)],
     response: &ListOffsetsResponse,
 ) -> Result<Vec<OffsetAnswer>, String> {
-    let mut open: HashMap<(&str, i32), usize> = HashMap::with_capacity(questions.len());
-    for (index, (question, _)) in questions.iter().enumerate() {
-        open.insert((question.topic, question.partition), index);
-    }
+    let asked = questions.iter().map(|(question, _)| (question.topic, question.partition));
+    let mut open = Open::new("offset", asked);
     let mut answers = vec![Ok(None); questions.len()];
     for topic in &response.topics {
         for partition in &topic.partitions {
-            let Some(index) = open.remove(&(topic.name.as_str(), partition.partition_index)) else {
-                return Err(format!(
-                    "an offset nobody asked for, of `{}` partition {}",
-                    topic.name.as_str(),
-                    partition.partition_index
-                ));
-            };
+            let index = open.answered(topic.name.as_str(), partition.partition_index)?;
             answers[index] = match Code::check(partition.error_code) {
                 Err(code) => Err(code),
                 Ok(()) if partition.offset >= 0 => {
@@ -133,10 +133,7 @@ pub(super) fn judge_list_offsets(
             };
         }
     }
-    match open.keys().next() {
-        Some((topic, partition)) => Err(format!("no offset for `{topic}` partition {partition}")),
-        None => Ok(answers),
-    }
+    open.end().map(|()| answers)
 }
 
 #[cfg(test)]

@@ -14,10 +14,11 @@ use kafka_protocol::messages::ListOffsetsRequest;
 
 use super::Isolation;
 use super::answer::{Entry, read_answer};
-use super::cluster::{Cluster, Line};
+use super::cluster::Cluster;
 use super::connection::Encoded;
 use super::error::{ClientError, Code, PartitionError};
 use super::layout::Layout;
+use super::line::Line;
 use super::metadata::Topic;
 use super::offsets::{At, LIST_OFFSETS, Question, Told, build_list_offsets};
 use crate::error_chain::chain;
@@ -269,22 +270,20 @@ impl Poll {
         self.described[topic].as_ref().map(|described| &described.topic)
     }
 
-    /// Where a topic ends, and what is wrong with the partitions that are left out.
-    pub(super) fn position(&self, name: &str, topic: usize, cluster: &str) -> (KafkaPosition, Missing) {
+    /// Where a topic ends, and what is wrong with the partitions that are left out; `None`: it is not described.
+    pub(super) fn position(
+        &self,
+        name: &str,
+        topic: usize,
+        cluster: &str,
+    ) -> Option<(KafkaPosition, Missing)> {
+        let mut position = self.described(topic)?.position(name, cluster);
         let mut missing = Missing::new();
-        let mut position = KafkaPosition {
-            cluster: cluster.to_owned(),
-            topic: name.to_owned(),
-            topic_id: self.described(topic).and_then(|topic| topic.id_text()),
-            offsets: BTreeMap::new(),
-            epochs: BTreeMap::new(),
-        };
-        for place in self.places(topic).unwrap_or_default() {
+        for place in self.places(topic)? {
             let partition = self.partitions[place];
             let error = match self.ends[place] {
                 End::Told(told) => {
-                    position.offsets.insert(partition, told.offset);
-                    position.epochs.extend(told.epoch.map(|epoch| (partition, epoch)));
+                    told.note(&mut position, partition);
                     continue;
                 }
                 End::NoLeader => PartitionError::NoLeader,
@@ -297,7 +296,7 @@ impl Poll {
             };
             missing.insert(partition, error);
         }
-        (position, missing)
+        Some((position, missing))
     }
 
     fn places(&self, topic: usize) -> Option<std::ops::Range<usize>> {

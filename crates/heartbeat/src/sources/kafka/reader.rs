@@ -8,9 +8,10 @@ use std::time::Instant;
 use futures::future::join_all;
 
 use super::Isolation;
-use super::cluster::{Cluster, Line, pause, remaining};
+use super::cluster::{Cluster, pause, remaining};
 use super::error::{ClientError, Code, PartitionError};
 use super::fetch::{FETCH, build_fetch, fetch_version, judge_fetch};
+use super::line::Line;
 use super::offsets::{At, Question};
 use super::scan::{Scan, State, pick};
 

@@ -51,8 +51,11 @@ pub(super) struct Standings<'a> {
     pub(super) by_topic: HashMap<usize, Standing>,
 }
 
-/// What leaders told about epochs, by topic.
-pub(super) type Truths = HashMap<usize, BTreeMap<(i32, i32), EpochEnd>>;
+/// What leaders told about epochs of one topic, by partition and epoch.
+pub(super) type EpochEnds = BTreeMap<(i32, i32), EpochEnd>;
+
+/// The same by topic.
+pub(super) type Truths = HashMap<usize, EpochEnds>;
 
 /// What leaders told before, by topic, partition and epoch, with the epoch that led then: as long as it leads, it holds.
 pub(super) type Remembered = HashMap<(Arc<str>, Uuid, i32, i32), (i32, EpochEnd)>;
@@ -66,20 +69,18 @@ impl Standings<'_> {
         let view = self.cluster.view();
         for &topic in topics {
             let name = &*self.layout.topics[topic];
-            let standing = match (poll.described(topic), failed.remove(&topic)) {
+            let position = poll.position(name, topic, &view.cluster_id);
+            let standing = match (poll.described(topic).zip(position), failed.remove(&topic)) {
                 (_, Some(error)) => Err(error),
                 (None, None) => Err(TopicError::Code(Code::UNKNOWN_TOPIC)),
-                (Some(described), None) => {
-                    let (position, missing) = poll.position(name, topic, &view.cluster_id);
-                    Ok(Stand {
-                        position,
-                        missing,
-                        topic_id: described.id,
-                        described_at: view.topics.get(name).map_or(self.started, |(_, at)| *at),
-                        asked_again: false,
-                        confirmed: false,
-                    })
-                }
+                (Some((described, (position, missing))), None) => Ok(Stand {
+                    position,
+                    missing,
+                    topic_id: described.id,
+                    described_at: view.topics.get(name).map_or(self.started, |(_, at)| *at),
+                    asked_again: false,
+                    confirmed: false,
+                }),
             };
             self.by_topic.insert(topic, standing);
         }
@@ -132,20 +133,11 @@ impl Standings<'_> {
         let mut answers = self.cluster.list_offsets(&questions, self.terms.deadline).await.into_iter();
         let cluster = self.cluster.view().cluster_id.clone();
         for (topic, described, described_at) in known {
-            let mut position = KafkaPosition {
-                cluster: cluster.clone(),
-                topic: self.layout.topics[topic].to_string(),
-                topic_id: described.id_text(),
-                offsets: BTreeMap::new(),
-                epochs: BTreeMap::new(),
-            };
+            let mut position = described.position(&self.layout.topics[topic], &cluster);
             let mut missing = Missing::new();
             for (&partition, answer) in described.partitions.keys().zip(answers.by_ref()) {
                 match answer {
-                    Ok(Some(told)) => {
-                        position.offsets.insert(partition, told.offset);
-                        position.epochs.extend(told.epoch.map(|epoch| (partition, epoch)));
-                    }
+                    Ok(Some(told)) => told.note(&mut position, partition),
                     Ok(None) => {
                         missing.insert(partition, PartitionError::Doubtful("no end offset".to_owned()));
                     }
@@ -274,12 +266,7 @@ impl Standings<'_> {
         truths
     }
 
-    pub(super) fn plan(
-        &self,
-        part: &Part,
-        stand: &Stand,
-        truths: Option<&BTreeMap<(i32, i32), EpochEnd>>,
-    ) -> Plan {
+    pub(super) fn plan(&self, part: &Part, stand: &Stand, truths: Option<&EpochEnds>) -> Plan {
         let own = restricted(&stand.position, &part.read);
         plan_row(&self.known(part, stand, own.as_ref(), truths))
     }
@@ -289,7 +276,7 @@ impl Standings<'_> {
         part: &'k Part,
         stand: &'k Stand,
         own: Option<&'k KafkaPosition>,
-        truths: Option<&'k BTreeMap<(i32, i32), EpochEnd>>,
+        truths: Option<&'k EpochEnds>,
     ) -> Known<'k> {
         Known {
             now: own.unwrap_or(&stand.position),

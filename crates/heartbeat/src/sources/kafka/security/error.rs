@@ -69,8 +69,8 @@ impl SecurityError {
         }
     }
 
-    /// False when it is about our stores, secrets, and those whom we ask for them.
-    pub(in super::super) fn is_of_broker(&self) -> bool {
+    /// True when one side does not take what the other one shows.
+    pub(in super::super) fn is_refusal(&self) -> bool {
         matches!(self, Self::Refused(_) | Self::Login(_))
     }
 
