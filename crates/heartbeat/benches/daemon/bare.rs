@@ -3,18 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use futures::future::join_all;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::{
-    CreateTopicsRequest, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest, MetadataResponse,
-    RequestHeader, ResponseHeader, TopicName,
-};
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use kafka_protocol::messages::{CreateTopicsRequest, ListOffsetsRequest, MetadataRequest, MetadataResponse};
+use kafka_protocol::protocol::Request;
 use tokio::net::TcpStream;
+
+use crate::support::kafka::{Client, decode, exchange, frame, name};
 
 /// Version of ListOffsets that brokers from 2.2 on speak.
 const VERSION: i16 = 5;
@@ -76,9 +74,7 @@ impl Bare {
 
     async fn all_answer(&mut self) -> bool {
         for (_, stream, request) in &mut self.leaders {
-            let mut answer = exchange(stream, request).await;
-            ResponseHeader::decode(&mut answer, ListOffsetsResponse::header_version(VERSION)).unwrap();
-            let answer = ListOffsetsResponse::decode(&mut answer, VERSION).unwrap();
+            let answer = decode::<ListOffsetsRequest>(exchange(stream, request).await, VERSION);
             let mut partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
             if partitions.any(|partition| partition.error_code != 0) {
                 return false;
@@ -110,7 +106,7 @@ async fn metadata(bootstrap: &str, topics: &[String]) -> MetadataResponse {
     let topics = topics.iter().map(|topic| MetadataRequestTopic::default().with_name(Some(name(topic))));
     let request =
         MetadataRequest::default().with_topics(Some(topics.collect())).with_allow_auto_topic_creation(false);
-    call(bootstrap, 5, &request).await
+    call(bootstrap, 5, request).await
 }
 
 async fn create(bootstrap: &str, topics: &[String], partitions: i32) {
@@ -122,7 +118,7 @@ async fn create(bootstrap: &str, topics: &[String], partitions: i32) {
                 .with_replication_factor(1)
         });
         let request = CreateTopicsRequest::default().with_topics(topics.collect()).with_timeout_ms(60_000);
-        for topic in call(bootstrap, 2, &request).await.topics {
+        for topic in call(bootstrap, 2, request).await.topics {
             // 36: it is there from an earlier run.
             assert!([0, 36].contains(&topic.error_code), "{topic:?}");
         }
@@ -142,32 +138,6 @@ fn request(topics: &BTreeMap<String, Vec<i32>>) -> Bytes {
     frame(VERSION, &ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(topics.collect()))
 }
 
-async fn call<R: Request>(bootstrap: &str, version: i16, request: &R) -> R::Response {
-    let mut stream = TcpStream::connect(bootstrap.split(',').next().unwrap()).await.unwrap();
-    let mut answer = exchange(&mut stream, &frame(version, request)).await;
-    ResponseHeader::decode(&mut answer, R::Response::header_version(version)).unwrap();
-    R::Response::decode(&mut answer, version).unwrap()
-}
-
-fn frame<R: Request>(version: i16, request: &R) -> Bytes {
-    let mut frame = BytesMut::new();
-    frame.put_i32(0);
-    let header = RequestHeader::default().with_request_api_key(R::KEY).with_request_api_version(version);
-    header.encode(&mut frame, R::header_version(version)).unwrap();
-    request.encode(&mut frame, version).unwrap();
-    let length = frame.len() as i32 - 4;
-    frame[..4].copy_from_slice(&length.to_be_bytes());
-    frame.freeze()
-}
-
-async fn exchange(stream: &mut TcpStream, request: &[u8]) -> Bytes {
-    stream.write_all(request).await.unwrap();
-    let mut answer = BytesMut::zeroed(stream.read_i32().await.unwrap() as usize);
-    stream.read_exact(&mut answer).await.unwrap();
-    assert!(answer.remaining() > 4, "an answer");
-    answer.freeze()
-}
-
-fn name(name: &str) -> TopicName {
-    TopicName(StrBytes::from_string(name.to_owned()))
+async fn call<R: Request>(bootstrap: &str, version: i16, request: R) -> R::Response {
+    Client::connect(bootstrap.split(',').next().unwrap()).await.call(version, request).await
 }

@@ -1,7 +1,5 @@
 //! The commands with credentials from the environment and from profiles.
 
-use std::process::{Command, Output};
-
 use clap::CommandFactory;
 use heartbeat::cli::Cli;
 use heartbeat::jobs_api::{StandInConfig, StandInHandle};
@@ -30,21 +28,18 @@ fn write_acon(project: &Project, name: &str, domain: &str, token: &str) {
 
 /// Runs the binary with nothing of the machine's own configuration. What it says on both streams, and its exit code.
 fn run(project: &Project, environment: &[(&str, &str)], args: &[&str]) -> (Option<i32>, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_heartbeat"));
-    for (name, _) in std::env::vars_os() {
-        if ["DATABRICKS_", "ARM_", "GOOGLE_"].iter().any(|start| name.to_string_lossy().starts_with(start)) {
-            command.env_remove(name);
+    let done = project.run_with(args, |command| {
+        for (name, _) in std::env::vars_os() {
+            if ["DATABRICKS_", "ARM_", "GOOGLE_"]
+                .iter()
+                .any(|start| name.to_string_lossy().starts_with(start))
+            {
+                command.env_remove(name);
+            }
         }
-    }
-    let Output { status, stdout, stderr } = command
-        .args(args)
-        .current_dir(project.path())
-        .env("HEARTBEAT_WAREHOUSE", "warehouse")
-        .env("HOME", project.path())
-        .envs(environment.iter().copied())
-        .output()
-        .unwrap();
-    (status.code(), format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr)))
+        command.env("HOME", project.path()).envs(environment.iter().copied());
+    });
+    (done.code, format!("{}{}", done.out, done.err))
 }
 
 const VALIDATE: [&str; 4] = ["validate", "--acon", "files.yaml", "--connect"];

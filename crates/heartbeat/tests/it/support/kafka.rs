@@ -46,8 +46,34 @@ pub(crate) struct BatchHeader {
     pub(crate) records: i32,
 }
 
-fn name(name: &str) -> TopicName {
+pub(crate) fn name(name: &str) -> TopicName {
     TopicName(StrBytes::from_string(name.to_owned()))
+}
+
+/// A request as it is sent.
+pub(crate) fn frame<R: Request>(version: i16, request: &R) -> Bytes {
+    let mut frame = BytesMut::new();
+    frame.put_i32(0);
+    let header = RequestHeader::default().with_request_api_key(R::KEY).with_request_api_version(version);
+    header.encode(&mut frame, R::header_version(version)).unwrap();
+    request.encode(&mut frame, version).unwrap();
+    let length = frame.len() as i32 - 4;
+    frame[..4].copy_from_slice(&length.to_be_bytes());
+    frame.freeze()
+}
+
+/// Sends a frame, and reads the answer to it.
+pub(crate) async fn exchange(stream: &mut TcpStream, frame: &[u8]) -> Bytes {
+    stream.write_all(frame).await.unwrap();
+    let mut answer = vec![0; stream.read_i32().await.unwrap() as usize];
+    stream.read_exact(&mut answer).await.unwrap();
+    Bytes::from(answer)
+}
+
+/// Reads what [`exchange`] brought.
+pub(crate) fn decode<R: Request>(mut answer: Bytes, version: i16) -> R::Response {
+    ResponseHeader::decode(&mut answer, R::Response::header_version(version)).unwrap();
+    R::Response::decode(&mut answer, version).unwrap()
 }
 
 impl Client {
@@ -55,21 +81,10 @@ impl Client {
         Self { stream: Mutex::new(TcpStream::connect(address).await.unwrap()) }
     }
 
-    async fn call<R: Request>(&self, version: i16, request: R) -> R::Response {
-        let mut frame = BytesMut::new();
-        frame.put_i32(0);
-        let header = RequestHeader::default().with_request_api_key(R::KEY).with_request_api_version(version);
-        header.encode(&mut frame, R::header_version(version)).unwrap();
-        request.encode(&mut frame, version).unwrap();
-        let length = frame.len() as i32 - 4;
-        frame[..4].copy_from_slice(&length.to_be_bytes());
-        let mut stream = self.stream.lock().await;
-        stream.write_all(&frame).await.unwrap();
-        let mut answer = vec![0; stream.read_i32().await.unwrap() as usize];
-        stream.read_exact(&mut answer).await.unwrap();
-        let mut answer = Bytes::from(answer);
-        ResponseHeader::decode(&mut answer, R::Response::header_version(version)).unwrap();
-        R::Response::decode(&mut answer, version).unwrap()
+    pub(crate) async fn call<R: Request>(&self, version: i16, request: R) -> R::Response {
+        let frame = frame(version, &request);
+        let answer = exchange(&mut *self.stream.lock().await, &frame).await;
+        decode::<R>(answer, version)
     }
 
     pub(crate) async fn create_topics(

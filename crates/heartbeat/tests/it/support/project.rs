@@ -67,7 +67,14 @@ impl Project {
 
     /// Runs the binary.
     pub(crate) fn run(&self, args: &[&str]) -> Done {
-        let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_heartbeat"))
+        self.run_with(args, |_| {})
+    }
+
+    /// Runs the binary, its environment prepared.
+    pub(crate) fn run_with(&self, args: &[&str], prepare: impl FnOnce(&mut Command)) -> Done {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_heartbeat"));
+        prepare(&mut command);
+        let Output { status, stdout, stderr } = command
             .args(args)
             .current_dir(self.path())
             .env("HEARTBEAT_WAREHOUSE", "warehouse")

@@ -1,7 +1,5 @@
 //! The whole way through the binary: the seeds' ACON, passwords from a secret scope, AWS from the environment.
 
-use std::process::Command;
-
 use heartbeat::jobs_api::StandInHandle;
 
 use super::*;
@@ -28,21 +26,11 @@ fn fed(bed: &Bed) -> Project {
     project
 }
 
-/// Runs the binary with these variables, and no other of AWS.
+/// Runs the binary with these variables; it shows no secret.
 fn run(project: &Project, args: &[&str], environment: &[(&str, &str)]) -> Done {
-    let output = Command::new(env!("CARGO_BIN_EXE_heartbeat"))
-        .args(args)
-        .current_dir(project.path())
-        .env("HEARTBEAT_WAREHOUSE", "warehouse")
-        .env("HOME", project.path())
-        .envs(environment.iter().copied())
-        .output()
-        .unwrap();
-    let done = Done {
-        code: output.status.code(),
-        out: String::from_utf8(output.stdout).unwrap(),
-        err: String::from_utf8(output.stderr).unwrap(),
-    };
+    let done = project.run_with(args, |command| {
+        command.env("HOME", project.path()).envs(environment.iter().copied());
+    });
     hides_secrets(&done.out);
     hides_secrets(&done.err);
     done
