@@ -94,8 +94,8 @@ LOG
     java=(java "-Dlog4j2.configurationFile=$1/log4j2.properties" "-Dlog4j.configuration=file:$1/log4j.properties" -cp "$jars/*${2:+:$2}")
 }
 
-# Any 16 bytes are a cluster id.
-cluster_id() { head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d '='; }
+# Any 16 bytes are a cluster id, but one that begins with - reads as an option of Kafka's tools.
+cluster_id() { head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d '=' | sed 's/^-/A/'; }
 
 # Formats the data directory of the server in $1 for cluster $2 unless it is; the rest are arguments for the tool.
 format() {
