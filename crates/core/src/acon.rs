@@ -17,12 +17,16 @@ use crate::time_span;
 
 mod kafka;
 mod keys;
+mod storage;
+mod trigger_file;
 
 pub use kafka::{
     AwsLogin, Identity, Isolation, KafkaProduct, Login, Mechanism, NoRecord, OAuthLogin, ReadOptions, Sasl,
     Security, Starting, StartingOffset, Tls, TlsVersions, Topics, Trust, option_docs, topics_of,
 };
 pub use keys::{Effect, KEYS, KeyDoc, PRODUCT_KEYS, nearest_key};
+pub use storage::{STORAGE_KEYS, StorageOptions};
+pub use trigger_file::{AUTO_LOADER_KEYS, TRIGGER_FILE_KEYS, TriggerFiles, Trust as TriggerTrust};
 
 /// Kinds of upstreams that the original knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -100,11 +104,8 @@ pub struct Acon {
 pub enum SourceConfig {
     /// `kafka_configs` by product.
     Kafka(BTreeMap<String, KafkaProduct>),
-    /// `base_trigger_file_location`.
-    TriggerFile {
-        /// Local path or `file://` URL, without a trailing slash.
-        base: String,
-    },
+    /// `base_trigger_file_location`, with its options.
+    TriggerFile(Box<TriggerFiles>),
 }
 
 impl SourceConfig {
@@ -112,7 +113,7 @@ impl SourceConfig {
     pub fn kind(&self) -> SourceKind {
         match self {
             Self::Kafka(_) => SourceKind::Kafka,
-            Self::TriggerFile { .. } => SourceKind::TriggerFile,
+            Self::TriggerFile(_) => SourceKind::TriggerFile,
         }
     }
 }
@@ -269,14 +270,16 @@ fn read(map: &Map<String, Value>, report: &mut Report) -> Option<Acon> {
     let pass_news = report.optional_bool(map, "", "pass_news").unwrap_or_default();
     let source = match kind {
         Some(SourceKind::Kafka) => kafka::read(map, report).map(SourceConfig::Kafka),
-        Some(SourceKind::TriggerFile) => read_trigger_base(map, report),
+        Some(SourceKind::TriggerFile) => {
+            trigger_file::read(map, report).map(Box::new).map(SourceConfig::TriggerFile)
+        }
         _ => {
             // Whatever the source turns out to be, its keys are not left for the next round of mending.
             if map.contains_key("kafka_configs") {
                 kafka::read(map, report);
             }
             if map.contains_key("base_trigger_file_location") {
-                read_trigger_base(map, report);
+                trigger_file::read(map, report);
             }
             None
         }
@@ -366,25 +369,6 @@ fn read_poll_interval(map: &Map<String, Value>, report: &mut Report) -> Option<D
         );
     }
     period
-}
-
-fn read_trigger_base(map: &Map<String, Value>, report: &mut Report) -> Option<SourceConfig> {
-    let text = report.required_text(map, "", "base_trigger_file_location")?;
-    if let Some(problem) = refuse_foreign_store(&text) {
-        report.error("base_trigger_file_location", problem);
-        return None;
-    }
-    let trimmed = text.trim_end_matches('/');
-    let base = if trimmed.is_empty() { "/".to_owned() } else { trimmed.to_owned() };
-    Some(SourceConfig::TriggerFile { base })
-}
-
-/// Says so when a location is on a store that this version cannot reach.
-pub fn refuse_foreign_store(location: &str) -> Option<String> {
-    let (scheme, _) = location.split_once(":/")?;
-    let known_local = scheme.eq_ignore_ascii_case("file");
-    (!known_local)
-        .then(|| format!("`{scheme}:` locations cannot be reached yet; give a local path or a file:// URL"))
 }
 
 #[cfg(test)]

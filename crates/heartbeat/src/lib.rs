@@ -19,6 +19,8 @@ pub mod paths;
 pub mod scribe;
 pub mod secrets;
 pub mod server;
+mod signing;
 pub mod sources;
+pub mod stores;
 pub mod systemd;
 pub mod workspaces;

@@ -35,7 +35,7 @@ pub(super) const fn without_effect(name: &'static str, doc: &'static str) -> Key
 }
 
 /// All keys of an ACON.
-pub const KEYS: [KeyDoc; 18] = [
+pub const KEYS: [KeyDoc; 20] = [
     used(
         "sensor_source",
         "all",
@@ -49,7 +49,7 @@ pub const KEYS: [KeyDoc; 18] = [
     used(
         "heartbeat_sensor_db_table",
         "all",
-        "Control table: `db.table` below the warehouse, a path, or a file:// URL.",
+        "Control table: `db.table` below the warehouse, a path, or a URL (`file://`, `s3://`, `abfss://`, `gs://`).",
     ),
     used("lakehouse_engine_sensor_db_table", "all", "Sensor table, named as the control table is."),
     used(
@@ -70,7 +70,17 @@ pub const KEYS: [KeyDoc; 18] = [
     used(
         "base_trigger_file_location",
         "trigger_file",
-        "Folder that holds one folder per `sensor_id`: a local path or file:// URL.",
+        "Folder that holds one folder per `sensor_id`: a path, `file://`, `s3://`, `abfss://`, `az://`, `gs://`, `/Volumes/...` or `dbfs:/`.",
+    ),
+    used(
+        "trigger_file_options",
+        "",
+        "Ours; the original ignores it. Which files count and how they are found, see below.",
+    ),
+    used(
+        "storage_options",
+        "",
+        "Ours; the original ignores it. How the store of the trigger files is reached and with which credentials, see below.",
     ),
     used(
         "kafka_options",
@@ -103,7 +113,7 @@ pub const KEYS: [KeyDoc; 18] = [
     used(
         "options",
         "",
-        "Reader options. The original puts its own in their place for kafka; here options of Spark's Kafka source have an effect, below those of `kafka_options`. `readChangeFeed` and `cloudFiles.*` have none.",
+        "Reader options. The original puts its own in their place for kafka; here options of Spark's Kafka source have an effect, below those of `kafka_options`. Of Auto Loader's, those listed below; `readChangeFeed` has none.",
     ),
     without_effect("jdbc_db_table", "SAP log-chain table; for sources that are not served yet."),
     without_effect("collect_engine_usage", "Usage statistics of the original's engine."),

@@ -38,7 +38,7 @@ pub(super) async fn run(session: &Session, args: &args::Feed) -> Result<Outcome>
 
 /// Reads and validates the CSV; every mistake is printed with file, line and column.
 fn load(session: &Session, csv: &str) -> Result<Feed> {
-    if let Some(problem) = heartbeat_core::acon::refuse_foreign_store(csv) {
+    if let Some(problem) = heartbeat_core::table_name::problem_of_table_at(csv) {
         bail!("--csv: {problem}");
     }
     let bytes = std::fs::read(local_path(csv)).with_context(|| format!("{csv}: cannot be read"))?;

@@ -27,10 +27,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{CommandFactory, Parser};
-use heartbeat_core::acon::refuse_foreign_store;
 use heartbeat_core::row::{ControlRow, SensorRow};
 use heartbeat_core::steer::JobState;
-use heartbeat_core::table_name::locate;
+use heartbeat_core::table_name::{locate, problem_of_table_at};
 use heartbeat_delta::{DeltaBlobs, DeltaTable};
 use indicatif::{ProgressBar, ProgressStyle};
 use url::Url;
@@ -97,7 +96,7 @@ pub fn main() -> ExitCode {
 }
 
 async fn carry_out(session: &Session, cli: Cli) -> Result<Outcome> {
-    if let Some(problem) = refuse_foreign_store(&session.warehouse) {
+    if let Some(problem) = problem_of_table_at(&session.warehouse) {
         bail!("--warehouse: {problem}");
     }
     match cli.command {

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use heartbeat_core::acon::refuse_foreign_store;
 use heartbeat_core::schedule::{Cron, SHORTEST_PERIOD};
+use heartbeat_core::table_name::problem_of_table_at;
 use heartbeat_core::time_span;
 use jiff::civil::{Time, Weekday};
 use jiff::tz::TimeZone;
@@ -153,7 +153,7 @@ impl Format for Location {
         if text.is_empty() {
             return Err("must not be empty".to_owned());
         }
-        refuse_foreign_store(text).map_or_else(|| Ok(Self(text.to_owned())), Err)
+        problem_of_table_at(text).map_or_else(|| Ok(Self(text.to_owned())), Err)
     }
 
     fn show(&self) -> String {

@@ -11,8 +11,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use heartbeat_core::acon::{Finding, KafkaProduct, SourceConfig, SourceKind};
+use heartbeat_core::acon::{Finding, KafkaProduct, SourceConfig, SourceKind, TriggerFiles};
 use heartbeat_core::domain::Domain;
+use heartbeat_core::location::Location;
 use heartbeat_core::schedule::{Schedule, Timing};
 use heartbeat_core::secret::SecretRef;
 
@@ -156,6 +157,14 @@ fn join(sources: &mut Vec<Entry>, added: Entry, warnings: &mut Vec<Finding>, err
     same_kind.name = format!("{other}+{name}");
 }
 
+/// Whether two spellings of a folder mean one place.
+fn same_folder(one: &Location, two: &Location) -> bool {
+    match (one, two) {
+        (Location::Local(one), Location::Local(two)) => same_place(one) == same_place(two),
+        _ => one == two,
+    }
+}
+
 /// Takes an ACON into another one; returns how they contradict each other.
 fn unite(into: &mut Entry, added: &Entry) -> Vec<String> {
     let mut differences = Vec::new();
@@ -168,10 +177,10 @@ fn unite(into: &mut Entry, added: &Entry) -> Vec<String> {
     must_agree(one.domain == two.domain, "`domain`");
     must_agree(one.domain != two.domain || one.token == two.token, "`token`");
     must_agree(one.pass_news == two.pass_news, "`pass_news`");
-    if let (SourceConfig::TriggerFile { base: one }, SourceConfig::TriggerFile { base: two }) =
-        (&one.source, &two.source)
-    {
-        must_agree(same_place(one) == same_place(two), "`base_trigger_file_location`");
+    if let (SourceConfig::TriggerFile(one), SourceConfig::TriggerFile(two)) = (&one.source, &two.source) {
+        must_agree(same_folder(&one.base, &two.base), "`base_trigger_file_location`");
+        let two = TriggerFiles { base: one.base.clone(), ..TriggerFiles::clone(two) };
+        must_agree(**one == two, "`trigger_file_options` and `storage_options`");
     }
     let (one, two) = (&into.plan, &added.plan);
     let periods = matches!((&one.timing, &two.timing), (Timing::Every(_), Timing::Every(_)));

@@ -81,8 +81,9 @@ fn by_cluster(products: &Products) -> Vec<(String, Products)> {
 
 #[cfg(test)]
 mod tests {
-    use heartbeat_core::acon::ReadOptions;
+    use heartbeat_core::acon::{ReadOptions, TriggerFiles};
     use heartbeat_core::domain::Domain;
+    use heartbeat_core::location::Location;
 
     use super::*;
 
@@ -119,7 +120,9 @@ mod tests {
 
     #[test]
     fn folders_have_one_lane() {
-        let lanes = lanes(&watched(SourceConfig::TriggerFile { base: "/t".into() }));
+        let lanes = lanes(&watched(SourceConfig::TriggerFile(Box::new(TriggerFiles::at(
+            Location::parse("/t").unwrap(),
+        )))));
         assert_eq!(lanes.len(), 1);
     }
 }

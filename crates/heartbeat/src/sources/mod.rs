@@ -28,7 +28,9 @@ pub fn build(config: &SourceConfig, clusters: &Clusters, secrets: &Arc<Secrets>)
         SourceConfig::Kafka(products) => {
             AnySource::Kafka(KafkaSource::new(products.clone(), clusters, secrets))
         }
-        SourceConfig::TriggerFile { base } => AnySource::TriggerFile(TriggerFileSource::new(base)),
+        SourceConfig::TriggerFile(files) => {
+            AnySource::TriggerFile(TriggerFileSource::new(&files.base.to_string()))
+        }
     }
 }
 

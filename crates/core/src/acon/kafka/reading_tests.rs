@@ -25,7 +25,7 @@ fn of(document: &Value) -> Result<ReadOptions, Vec<String>> {
     match Acon::from_value(document).result {
         Ok(acon) => match acon.source {
             SourceConfig::Kafka(mut products) => Ok(products.remove("p").unwrap().read),
-            SourceConfig::TriggerFile { .. } => panic!("kafka expected"),
+            SourceConfig::TriggerFile(_) => panic!("kafka expected"),
         },
         Err(findings) => Err(findings.iter().map(Finding::to_string).collect()),
     }

@@ -21,7 +21,7 @@ fn options(options: &serde_json::Value) -> ReadOptions {
     });
     match Acon::from_value(&acon).result.unwrap().source {
         SourceConfig::Kafka(mut products) => products.remove("p").unwrap().read,
-        SourceConfig::TriggerFile { .. } => panic!("kafka expected"),
+        SourceConfig::TriggerFile(_) => panic!("kafka expected"),
     }
 }
 

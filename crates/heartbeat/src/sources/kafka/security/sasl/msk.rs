@@ -1,23 +1,21 @@
 //! AWS_MSK_IAM: the password is a request to connect, signed (SigV4) for a quarter of an hour, as aws-msk-iam-auth
 //! makes it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::hmac;
-use axum::http;
-use bytes::Bytes;
 use heartbeat_core::acon::AwsLogin;
+use heartbeat_core::claim::hex;
 use jiff::Timestamp;
 use reqsign_aws_v4::{AssumeRoleCredentialProvider, Credential, DefaultCredentialProvider, RequestSigner};
-use reqsign_core::{
-    Context, FileRead, HttpSend, OsEnv, ProvideCredential as _, Signer, SigningCredential as _,
-};
+use reqsign_core::{Context, ProvideCredential as _, Signer, SigningCredential as _};
 use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 
 use super::super::error::SecurityError;
 use crate::secrets;
+use crate::signing::{self, sigv4};
 
 const SERVICE: &str = "kafka-cluster";
 const ACTION: &str = "kafka-cluster:Connect";
@@ -33,8 +31,7 @@ pub(in crate::sources::kafka) struct Aws {
 
 impl Aws {
     pub(super) fn new(login: AwsLogin) -> Self {
-        let context =
-            Context::new().with_file_read(Files).with_http_send(Http(reqwest::Client::new())).with_env(OsEnv);
+        let context = signing::context(&BTreeMap::new(), &[]);
         Self { login, context, kept: Mutex::default() }
     }
 
@@ -137,13 +134,7 @@ fn sign(host: &str, region: &str, credential: &Credential, now: Timestamp) -> Ma
     );
     let text =
         format!("AWS4-HMAC-SHA256\n{moment}\n{scope}\n{}", hex(digest(&SHA256, request.as_bytes()).as_ref()));
-    let seal = |key: &[u8], text: &str| {
-        hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes()).as_ref().to_vec()
-    };
-    let mut key = format!("AWS4{}", credential.secret_access_key).into_bytes();
-    for part in [day.as_str(), region, SERVICE, "aws4_request"] {
-        key = seal(&key, part);
-    }
+    let key = sigv4::key(&credential.secret_access_key, &[&day, region, SERVICE]);
     let mut payload = Map::new();
     let mut put = |name: String, value: String| drop(payload.insert(name, Value::String(value)));
     put("version".into(), "2020_10_22".into());
@@ -152,7 +143,7 @@ fn sign(host: &str, region: &str, credential: &Credential, now: Timestamp) -> Ma
     for (name, value) in query {
         put(name.to_ascii_lowercase(), value);
     }
-    put("x-amz-signature".into(), hex(&seal(&key, &text)));
+    put("x-amz-signature".into(), hex(&sigv4::seal(&key, &text)));
     payload
 }
 
@@ -162,44 +153,6 @@ fn encoded(text: &str) -> String {
         other => format!("%{other:02X}"),
     };
     text.bytes().map(one).collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let both = |byte: &u8| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]].map(char::from);
-    bytes.iter().flat_map(both).collect()
-}
-
-/// How the credentials' library reads files.
-#[derive(Debug)]
-struct Files;
-
-impl FileRead for Files {
-    async fn file_read(&self, path: &str) -> reqsign_core::Result<Vec<u8>> {
-        let read = tokio::fs::read(path).await;
-        read.map_err(|error| {
-            reqsign_core::Error::unexpected(format!("file `{path}` cannot be read")).with_source(error)
-        })
-    }
-}
-
-/// How the credentials' library asks.
-#[derive(Debug)]
-struct Http(reqwest::Client);
-
-impl HttpSend for Http {
-    async fn http_send(&self, request: http::Request<Bytes>) -> reqsign_core::Result<http::Response<Bytes>> {
-        let failed = |error: reqwest::Error| {
-            reqsign_core::Error::unexpected("no answer").with_source(error.without_url())
-        };
-        let request = reqwest::Request::try_from(request).map_err(failed)?;
-        let answer = self.0.execute(request).await.map_err(failed)?;
-        let mut response = http::Response::new(Bytes::new());
-        *response.status_mut() = answer.status();
-        *response.headers_mut() = answer.headers().clone();
-        *response.body_mut() = answer.bytes().await.map_err(failed)?;
-        Ok(response)
-    }
 }
 
 #[cfg(test)]

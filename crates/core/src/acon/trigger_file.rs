@@ -1,0 +1,295 @@
+//! The trigger files of an ACON: where they lie, which count, who may drop them.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::keys::{KeyDoc, used, without_effect};
+use super::storage::StorageOptions;
+use super::{Report, kind_of};
+use crate::files::NamePattern;
+use crate::location::Location;
+use crate::schedule::SHORTEST_PERIOD;
+use crate::secret::SecretRef;
+use crate::time_span;
+
+/// `base_trigger_file_location` with everything about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TriggerFiles {
+    /// Holds a folder per `sensor_id`.
+    pub base: Location,
+    /// How its store is reached.
+    pub storage: StorageOptions,
+    /// Names that count; `None`: all.
+    pub pattern: Option<NamePattern>,
+    /// Files that were older than this when they were first seen are no news.
+    pub max_file_age: Option<Duration>,
+    /// Whether what is there at the first look is news.
+    pub include_existing: bool,
+    /// Period of the full listings of large folders; `None`: chosen by what they cost.
+    pub full_listing_interval: Option<Duration>,
+    /// SQS queue that the bucket tells of new objects.
+    pub queue_url: Option<String>,
+    /// Whose files start something.
+    pub trust: Trust,
+}
+
+/// Whose trigger files start something. Others are told of, and start nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// Everybody's who may write there.
+    #[default]
+    Anyone,
+    /// Those whose body holds a signature made with this key.
+    Signed(SecretRef),
+    /// Those of these owners, as the store names them.
+    Owners(BTreeSet<String>),
+}
+
+impl TriggerFiles {
+    /// Trigger files below a base, with nothing special about them.
+    pub fn at(base: Location) -> Self {
+        Self {
+            base,
+            storage: StorageOptions::default(),
+            pattern: None,
+            max_file_age: None,
+            include_existing: true,
+            full_listing_interval: None,
+            queue_url: None,
+            trust: Trust::Anyone,
+        }
+    }
+}
+
+/// Keys of `trigger_file_options`.
+pub const TRIGGER_FILE_KEYS: [KeyDoc; 7] = [
+    used(
+        "pattern",
+        "",
+        "Names that count; others are never news. `<sensor_id>_YYYYmmdd_HHMMSS.txt` is the documented name; `*` and `?` stand for any text and any character. Default: every name. For names in folders below too: the last part is compared.",
+    ),
+    used(
+        "max_file_age",
+        "",
+        "A file that is older than this when it is first seen is no news: `7d`, `12h`. Default: none. Also `cloudFiles.maxFileAge` of `options`.",
+    ),
+    used(
+        "include_existing",
+        "",
+        "`false`: what is there at a row's first look is no news. Default `true`, as in Auto Loader. Also `cloudFiles.includeExistingFiles` of `options`.",
+    ),
+    used(
+        "full_listing_interval",
+        "",
+        "How often a folder of many files is listed whole, which finds names that do not sort behind the newest: `10m`. Default: by its cost, from 10 s to 1 h; again at once while such names are found.",
+    ),
+    used(
+        "queue_url",
+        "",
+        "URL of the SQS queue to which the bucket sends its `s3:ObjectCreated:*` events. Listings become the safety net: one per `full_listing_interval`, and none where they are not allowed.",
+    ),
+    used(
+        "signing_key",
+        "",
+        "Key (by reference) that trigger files must be signed with: `trigger-file create --signing-key`. Others start nothing, and are told of.",
+    ),
+    used(
+        "allowed_owners",
+        "",
+        "List of owners, as the store names them: canonical user ids of S3, owners' names or uids of local files. Files of others start nothing, and are told of.",
+    ),
+];
+
+/// What `options` of an ACON for Auto Loader say here.
+pub const AUTO_LOADER_KEYS: [KeyDoc; 4] = [
+    used("cloudFiles.includeExistingFiles", "", "As `include_existing`."),
+    used("cloudFiles.maxFileAge", "", "As `max_file_age`; Spark's `14 days` is read too."),
+    used("pathGlobFilter", "", "As `pattern`: a glob of names."),
+    without_effect(
+        "cloudFiles.allowOverwrites",
+        "`true` is an error: a file that is overwritten is no news.",
+    ),
+];
+
+pub(super) fn read(map: &Map<String, Value>, report: &mut Report) -> Option<TriggerFiles> {
+    let base = read_base(map, report);
+    let storage = StorageOptions::read(map, "storage_options", report);
+    let none = Map::new();
+    let options = match map.get("trigger_file_options") {
+        None | Some(Value::Null) => &none,
+        Some(Value::Object(options)) => options,
+        Some(other) => {
+            report.error("trigger_file_options", format!("must be a mapping, not {}", kind_of(other)));
+            &none
+        }
+    };
+    super::keys::check_unknown(options, PREFIX, &TRIGGER_FILE_KEYS, report);
+    let loader = map.get("options").and_then(Value::as_object).unwrap_or(&none);
+    let pattern = read_pattern(options, loader, report);
+    let max_file_age = read_age(options, loader, report);
+    let full_listing_interval = read_span(options, "full_listing_interval", SHORTEST_PERIOD, report);
+    let include_existing = report
+        .optional_bool(options, PREFIX, "include_existing")
+        .or_else(|| read_flag(loader, "cloudFiles.includeExistingFiles", report))
+        .unwrap_or(true);
+    if read_flag(loader, "cloudFiles.allowOverwrites", report) == Some(true) {
+        report.error(
+            "options.cloudFiles.allowOverwrites",
+            "a file that is overwritten is no news here; give each trigger file its own name",
+        );
+    }
+    let queue_url = read_queue(options, base.as_ref(), report);
+    let trust = read_trust(options, base.as_ref(), report);
+    Some(TriggerFiles {
+        base: base?,
+        storage,
+        pattern,
+        max_file_age,
+        include_existing,
+        full_listing_interval,
+        queue_url,
+        trust,
+    })
+}
+
+const PREFIX: &str = "trigger_file_options.";
+
+fn read_base(map: &Map<String, Value>, report: &mut Report) -> Option<Location> {
+    let text = report.required_text(map, "", "base_trigger_file_location")?;
+    Location::parse(&text)
+        .map_err(|problem| report.error("base_trigger_file_location", problem.to_string()))
+        .ok()
+}
+
+fn read_pattern(
+    options: &Map<String, Value>,
+    loader: &Map<String, Value>,
+    report: &mut Report,
+) -> Option<NamePattern> {
+    let own = report.optional_text(options, PREFIX, "pattern").map(|text| (format!("{PREFIX}pattern"), text));
+    let glob = "pathGlobFilter";
+    let of_loader = || {
+        let (name, _) = loader.iter().find(|(name, _)| name.eq_ignore_ascii_case(glob))?;
+        let text = report.optional_text(loader, "options.", name)?;
+        Some((format!("options.{name}"), text))
+    };
+    let (path, text) = own.or_else(of_loader)?;
+    NamePattern::parse(&text).map_err(|problem| report.error(path, problem)).ok()
+}
+
+fn read_span(
+    options: &Map<String, Value>,
+    key: &str,
+    least: Duration,
+    report: &mut Report,
+) -> Option<Duration> {
+    let text = report.optional_text(options, PREFIX, key)?;
+    let span = time_span::parse(&text).filter(|span| *span >= least);
+    if span.is_none() {
+        let least = time_span::show(least);
+        report.error(
+            format!("{PREFIX}{key}"),
+            format!("`{text}` is no length of time of at least {least}; write `10m` or `7d`"),
+        );
+    }
+    span
+}
+
+fn read_age(
+    options: &Map<String, Value>,
+    loader: &Map<String, Value>,
+    report: &mut Report,
+) -> Option<Duration> {
+    if options.contains_key("max_file_age") {
+        return read_span(options, "max_file_age", Duration::from_secs(1), report);
+    }
+    let text = report.optional_text(loader, "options.", "cloudFiles.maxFileAge")?;
+    let span = time_span::parse(text.trim_start_matches("interval "));
+    if span.is_none() {
+        report.error(
+            "options.cloudFiles.maxFileAge",
+            format!("`{text}` is no length of time; write `14 days`"),
+        );
+    }
+    span
+}
+
+/// Reader options are texts in Spark.
+fn read_flag(loader: &Map<String, Value>, key: &str, report: &mut Report) -> Option<bool> {
+    match loader.get(key)? {
+        Value::Null => None,
+        Value::Bool(value) => Some(*value),
+        Value::String(text) if text.trim().eq_ignore_ascii_case("true") => Some(true),
+        Value::String(text) if text.trim().eq_ignore_ascii_case("false") => Some(false),
+        other => {
+            report.error(format!("options.{key}"), format!("must be true or false, not {}", kind_of(other)));
+            None
+        }
+    }
+}
+
+fn read_queue(options: &Map<String, Value>, base: Option<&Location>, report: &mut Report) -> Option<String> {
+    let text = report.optional_text(options, PREFIX, "queue_url")?;
+    let path = format!("{PREFIX}queue_url");
+    if !(text.starts_with("https://") || text.starts_with("http://")) {
+        report.error(path, format!("`{text}` is no URL of a queue"));
+        return None;
+    }
+    if base.is_some_and(|base| !matches!(base, Location::S3 { .. })) {
+        report.error(path, "only S3 tells a queue of new objects; `base_trigger_file_location` is elsewhere");
+        return None;
+    }
+    Some(text)
+}
+
+fn read_trust(options: &Map<String, Value>, base: Option<&Location>, report: &mut Report) -> Trust {
+    let key = report.optional_text(options, PREFIX, "signing_key");
+    let owners = options.get("allowed_owners").filter(|value| !value.is_null());
+    if key.is_some() && owners.is_some() {
+        report.error(
+            format!("{PREFIX}allowed_owners"),
+            "stands beside `signing_key`; choose one way to trust a file",
+        );
+        return Trust::Anyone;
+    }
+    if let Some(text) = key {
+        let read = SecretRef::parse(&text);
+        return match read {
+            Ok(SecretRef::Literal(secret)) if secret.expose().is_empty() => {
+                report.error(format!("{PREFIX}signing_key"), "must not be empty");
+                Trust::Anyone
+            }
+            Ok(reference) => Trust::Signed(reference),
+            Err(problem) => {
+                report.error(format!("{PREFIX}signing_key"), problem);
+                Trust::Anyone
+            }
+        };
+    }
+    owners.map_or(Trust::Anyone, |owners| read_owners(owners, base, report))
+}
+
+fn read_owners(owners: &Value, base: Option<&Location>, report: &mut Report) -> Trust {
+    let path = format!("{PREFIX}allowed_owners");
+    let names: Option<BTreeSet<String>> = owners.as_array().and_then(|list| {
+        list.iter()
+            .map(|owner| match owner {
+                Value::String(name) if !name.trim().is_empty() => Some(name.trim().to_owned()),
+                Value::Number(uid) => Some(uid.to_string()),
+                _ => None,
+            })
+            .collect()
+    });
+    match names.filter(|names| !names.is_empty()) {
+        None => report.error(path, "must be a list of owners, with at least one"),
+        Some(names) => match base {
+            Some(Location::Azure { .. } | Location::Gcs { .. } | Location::Volume(_) | Location::Dbfs(_)) => {
+                report.error(path, "this store tells no owners in its listings; use `signing_key`");
+            }
+            Some(Location::S3 { .. } | Location::Local(_)) | None => return Trust::Owners(names),
+        },
+    }
+    Trust::Anyone
+}

@@ -1,0 +1,299 @@
+//! Amazon S3 and what speaks its protocol: ListObjectsV2, and single objects with conditional writes.
+//!
+//! Facts: docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html (`start-after`, byte order, 1,000 keys a page),
+//! .../userguide/conditional-writes.html (`If-None-Match: *`, 412 and 409).
+
+mod credentials;
+mod listing;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Instant;
+
+use axum::http::{Method, Request, StatusCode};
+use bytes::Bytes;
+use heartbeat_core::acon::StorageOptions;
+use jiff::Timestamp;
+
+pub(crate) use self::credentials::AwsCredentials;
+use super::error::{Fault, StoreError};
+use super::http::{Answer, TrafficCount, Wire, check_url};
+use super::xml::{ErrorDocument, encoded, encoded_path};
+use super::{Created, LONGEST_BODY, Listing, Page, Start};
+use crate::secrets::Secrets;
+
+/// A folder in a bucket.
+pub struct S3 {
+    bucket: String,
+    /// Empty, or ends with a slash.
+    folder: String,
+    endpoint: url::Url,
+    path_style: bool,
+    region: String,
+    encryption: Vec<(&'static str, String)>,
+    with_owners: bool,
+    credentials: AwsCredentials,
+    wire: Wire,
+    /// Seconds that the store's clock is ahead of ours, as far as it has mattered.
+    skew: AtomicI64,
+}
+
+impl fmt::Debug for S3 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3")
+            .field("url", &self.url(""))
+            .field("endpoint", &self.endpoint.as_str())
+            .finish_non_exhaustive()
+    }
+}
+
+impl S3 {
+    pub(super) async fn open(
+        bucket: &str,
+        folder: &str,
+        options: &StorageOptions,
+        secrets: &Arc<Secrets>,
+    ) -> Result<Self, StoreError> {
+        let what = || format!("bucket `{bucket}`");
+        let set = credentials::Set::read(options, secrets).await.map_err(|fault| fault.of(what()))?;
+        let allows_http = set.flag("aws_allow_http").map_err(|fault| fault.of(what()))?.unwrap_or(false);
+        let region = set.region();
+        let endpoint = set.value("aws_endpoint", &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]);
+        let path_style =
+            match set.flag("aws_virtual_hosted_style_request").map_err(|fault| fault.of(what()))? {
+                Some(in_host) => !in_host,
+                // A certificate for `*.s3...` does not hold for names with further dots.
+                None => endpoint.is_some() || bucket.contains('.'),
+            };
+        let endpoint = match endpoint {
+            Some(text) => check_url("aws_endpoint", &text, allows_http).map_err(|fault| fault.of(what()))?,
+            None => amazon("s3", &region).map_err(|fault| fault.of(what()))?,
+        };
+        let encryption = [
+            ("x-amz-server-side-encryption", "aws_server_side_encryption"),
+            ("x-amz-server-side-encryption-aws-kms-key-id", "aws_sse_kms_key_id"),
+        ];
+        let encryption = encryption
+            .into_iter()
+            .filter_map(|(header, name)| Some((header, set.value(name, &[])?)))
+            .collect();
+        Ok(Self {
+            bucket: bucket.to_owned(),
+            folder: if folder.is_empty() { String::new() } else { format!("{folder}/") },
+            endpoint,
+            path_style,
+            region,
+            encryption,
+            with_owners: false,
+            credentials: AwsCredentials::new(&set),
+            wire: Wire::new().map_err(|fault| fault.of(what()))?,
+            skew: AtomicI64::new(0),
+        })
+    }
+
+    /// Asks for owners too: a larger answer.
+    pub(crate) fn tell_owners(&mut self) {
+        self.with_owners = true;
+    }
+
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("s3://{}/{}{path}", self.bucket, self.folder)
+    }
+
+    pub(super) fn traffic(&self) -> TrafficCount {
+        self.wire.traffic()
+    }
+
+    pub(super) async fn list(&self, listing: &Listing<'_>, deadline: Instant) -> Result<Page, StoreError> {
+        let what = format!("folder `{}`", self.url(listing.prefix.trim_end_matches('/')));
+        let mut query = vec![
+            ("list-type", "2".to_owned()),
+            ("encoding-type", "url".to_owned()),
+            ("max-keys", listing.limit.min(1000).to_string()),
+            ("prefix", format!("{}{}", self.folder, listing.prefix)),
+        ];
+        match listing.start {
+            Start::Beginning => {}
+            Start::After(path) => query.push(("start-after", format!("{}{path}", self.folder))),
+            Start::Token(token) => query.push(("continuation-token", token.to_owned())),
+        }
+        if self.with_owners {
+            query.push(("fetch-owner", "true".to_owned()));
+        }
+        query.sort_unstable();
+        let query = query.iter().map(|(name, value)| format!("{name}={}", encoded(value)));
+        let query = query.collect::<Vec<_>>().join("&");
+        let answer = self.ask(&what, Method::GET, "", &query, &[], Bytes::new(), deadline).await?;
+        if !answer.status.is_success() {
+            return Err(self.refusal(&answer, "s3:ListBucket on the bucket").of(what));
+        }
+        listing::page(&answer, &self.folder).map_err(|fault| fault.of(what))
+    }
+
+    pub(super) async fn create(
+        &self,
+        path: &str,
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<Created, StoreError> {
+        let what = format!("file `{}`", self.url(path));
+        // Tells our object from another's, should the answer to a try be lost.
+        let id = uuid::Uuid::new_v4().to_string();
+        let mut headers = vec![("if-none-match", "*".to_owned()), ("x-amz-meta-heartbeat", id.clone())];
+        headers.extend(self.encryption.iter().map(|(name, value)| (*name, value.clone())));
+        let key = format!("{}{path}", self.folder);
+        for _ in 0..2 {
+            let answer = self.ask(&what, Method::PUT, &key, "", &headers, body.clone(), deadline).await?;
+            match answer.status {
+                status if status.is_success() => return Ok(Created::Done),
+                StatusCode::PRECONDITION_FAILED if answer.repeated_blindly => {
+                    let found = self.ask(&what, Method::HEAD, &key, "", &[], Bytes::new(), deadline).await?;
+                    let is_ours = found.header("x-amz-meta-heartbeat") == Some(id.as_str());
+                    return Ok(if is_ours { Created::Done } else { Created::Taken });
+                }
+                StatusCode::PRECONDITION_FAILED => return Ok(Created::Taken),
+                // Somebody else is just writing it; the second try tells whether they did.
+                StatusCode::CONFLICT => {}
+                _ => return Err(self.refusal(&answer, "s3:PutObject").of(what)),
+            }
+        }
+        Err(Fault::Unreachable { told: "another write of it is under way".to_owned(), cause: None }.of(what))
+    }
+
+    pub(super) async fn read(&self, path: &str, deadline: Instant) -> Result<Option<Bytes>, StoreError> {
+        let what = format!("file `{}`", self.url(path));
+        let key = format!("{}{path}", self.folder);
+        let range = [("range", format!("bytes=0-{}", LONGEST_BODY - 1))];
+        let answer = self.ask(&what, Method::GET, &key, "", &range, Bytes::new(), deadline).await?;
+        match answer.status {
+            status if status.is_success() => Ok(Some(answer.body)),
+            // An empty object has no first byte.
+            StatusCode::RANGE_NOT_SATISFIABLE => Ok(Some(Bytes::new())),
+            StatusCode::NOT_FOUND if ErrorDocument::of(&answer.body).code != "NoSuchBucket" => Ok(None),
+            _ => Err(self.refusal(&answer, "s3:GetObject").of(what)),
+        }
+    }
+
+    pub(super) async fn delete(&self, path: &str, deadline: Instant) -> Result<(), StoreError> {
+        let what = format!("file `{}`", self.url(path));
+        let key = format!("{}{path}", self.folder);
+        let answer = self.ask(&what, Method::DELETE, &key, "", &[], Bytes::new(), deadline).await?;
+        if answer.status.is_success() || answer.status == StatusCode::NOT_FOUND {
+            return Ok(());
+        }
+        Err(self.refusal(&answer, "s3:DeleteObject").of(what))
+    }
+
+    /// One call, signed. Credentials that have expired are looked for again, and a clock that goes wrong is set right,
+    /// each once.
+    #[expect(clippy::too_many_arguments, reason = "the parts of a request")]
+    async fn ask(
+        &self,
+        what: &str,
+        method: Method,
+        key: &str,
+        query: &str,
+        headers: &[(&'static str, String)],
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<Answer, StoreError> {
+        let url = self.request_url(key, query);
+        let mut amended = (false, false);
+        loop {
+            let skew = self.skew.load(Ordering::Relaxed);
+            let answer = self
+                .wire
+                .send(what, deadline, async || {
+                    let mut request = Request::builder().method(method.clone()).uri(&url);
+                    for (name, value) in headers {
+                        request = request.header(*name, value);
+                    }
+                    let request = request
+                        .body(body.clone())
+                        .map_err(|error| Fault::Misconfigured(error.to_string()))?;
+                    self.credentials.sign(request, "s3", &self.region, skew).await
+                })
+                .await?;
+            if answer.status.is_success() {
+                return Ok(answer);
+            }
+            match ErrorDocument::of(&answer.body).code.as_str() {
+                "ExpiredToken" | "TokenRefreshRequired" | "RequestExpired" if !amended.0 => {
+                    amended.0 = true;
+                    self.credentials.forget().await;
+                }
+                "RequestTimeTooSkewed" if !amended.1 => {
+                    amended.1 = true;
+                    let Some(theirs) = answer.now() else { return Ok(answer) };
+                    let ahead = theirs.as_second() - Timestamp::now().as_second();
+                    tracing::warn!(
+                        what,
+                        ahead,
+                        "this machine's clock differs from the store's; its time is used"
+                    );
+                    self.skew.store(ahead, Ordering::Relaxed);
+                }
+                _ => return Ok(answer),
+            }
+        }
+    }
+
+    fn request_url(&self, key: &str, query: &str) -> String {
+        let scheme = self.endpoint.scheme();
+        let host = self.endpoint.host_str().unwrap_or_default();
+        let port = self.endpoint.port().map(|port| format!(":{port}")).unwrap_or_default();
+        let below = self.endpoint.path().trim_end_matches('/');
+        let key = encoded_path(key);
+        let query = if query.is_empty() { String::new() } else { format!("?{query}") };
+        if self.path_style {
+            let slash = if key.is_empty() { "" } else { "/" };
+            format!("{scheme}://{host}{port}{below}/{}{slash}{key}{query}", self.bucket)
+        } else {
+            format!("{scheme}://{}.{host}{port}{below}/{key}{query}", self.bucket)
+        }
+    }
+
+    fn refusal(&self, answer: &Answer, need: &str) -> Fault {
+        let document = ErrorDocument::of(&answer.body);
+        let told = document.told(answer.status);
+        let region =
+            answer.header("x-amz-bucket-region").map(str::to_owned).or_else(|| document.region.clone());
+        match (answer.status.as_u16(), document.code.as_str()) {
+            (
+                _,
+                "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException",
+            )
+            | (301 | 307, _) => match region.filter(|region| *region != self.region) {
+                Some(region) => Fault::Misconfigured(format!(
+                    "the bucket is in region `{region}`, not `{}`: set `aws_region`",
+                    self.region
+                )),
+                None => Fault::Misconfigured(format!("the endpoint points elsewhere ({told})")),
+            },
+            (
+                _,
+                "InvalidAccessKeyId"
+                | "SignatureDoesNotMatch"
+                | "ExpiredToken"
+                | "InvalidToken"
+                | "TokenRefreshRequired"
+                | "RequestExpired"
+                | "RequestTimeTooSkewed",
+            ) => Fault::Credentials(told),
+            (404, _) => Fault::Missing,
+            (401 | 403, _) => Fault::Forbidden { need: need.to_owned(), told },
+            (412 | 501, _) => Fault::Misconfigured(format!("the store does not do what is needed ({told})")),
+            _ => Fault::Nonsense(told),
+        }
+    }
+}
+
+/// Amazon's own endpoint.
+pub(crate) fn amazon(service: &str, region: &str) -> Result<url::Url, Fault> {
+    let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+    url::Url::parse(&format!("https://{service}.{region}.{domain}"))
+        .map_err(|_| Fault::Misconfigured(format!("`{region}` is no region of AWS")))
+}
