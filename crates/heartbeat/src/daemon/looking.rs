@@ -15,7 +15,7 @@ use crate::error_chain::chain;
 use crate::metrics::{Check, CheckResult, SourceLabel, TableLabel};
 use crate::secrets::Secrets;
 use crate::server::{Plan, TickKind};
-use crate::sources::{self, AnySource};
+use crate::sources::{self, AnySource, trigger_file::Beside};
 
 /// Reading and writing the tables beside a look may take this long.
 const STORE_LIMIT: Duration = Duration::from_mins(1);
@@ -38,7 +38,8 @@ pub(super) struct Looking {
 impl Looking {
     /// Runs until it is asked to stop.
     pub(super) async fn run(self) {
-        let source = sources::build(&self.config.source, &self.context.clusters, &self.secrets);
+        let runs = Arc::new(Beside(self.watcher.engine().blobs().clone()));
+        let source = sources::build(&self.config.source, &self.context.clusters, &self.secrets, runs);
         let label = SourceLabel::new(self.config.lane.kind, self.config.name.clone());
         self.context.metrics.source_added(&label, Instant::now());
         let mut complaint = Complaint::default();

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use bytes::{Bytes, BytesMut};
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 
@@ -98,11 +99,11 @@ impl Wire {
 
     /// Sends what `make` makes, anew for each try (a signature has a time), until there is an answer that says
     /// something: not 408, 429, 500, 502, 503 or 504. At most `most` bytes of its body are read.
-    pub(super) async fn send(
+    pub(super) async fn send<'f>(
         &self,
         what: &str,
         deadline: Instant,
-        make: impl AsyncFn() -> Result<Request<Bytes>, Fault>,
+        make: impl Fn() -> BoxFuture<'f, Result<Request<Bytes>, Fault>> + Send + Sync,
     ) -> Result<Answer, StoreError> {
         let mut repeated_blindly = false;
         let mut wait = FIRST_WAIT;

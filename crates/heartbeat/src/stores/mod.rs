@@ -11,6 +11,7 @@ mod files_api;
 mod gcs;
 mod http;
 pub(crate) mod local;
+pub mod memory;
 pub(crate) mod s3;
 mod xml;
 
@@ -41,6 +42,8 @@ pub enum Store {
     Volume(Box<files_api::FilesApi>),
     /// DBFS.
     Dbfs(Box<dbfs::Dbfs>),
+    /// This process.
+    Memory(memory::Memory),
 }
 
 /// What one request lists: files at any depth whose path begins with `prefix`.
@@ -150,6 +153,7 @@ impl Store {
     pub fn order(&self) -> Order {
         match self {
             Self::S3(_) | Self::Gcs(_) => Order::ByPath,
+            Self::Memory(store) => store.order(),
             Self::Local(_) | Self::Azure(_) | Self::Volume(_) | Self::Dbfs(_) => Order::None,
         }
     }
@@ -163,6 +167,7 @@ impl Store {
             Self::Gcs(store) => store.list(listing, deadline).await,
             Self::Volume(store) => store.list(listing, deadline).await,
             Self::Dbfs(store) => store.list(listing, deadline).await,
+            Self::Memory(store) => store.list(listing),
         }
     }
 
@@ -176,6 +181,7 @@ impl Store {
             Self::Gcs(store) => store.create(path, body, deadline).await,
             Self::Volume(store) => store.create(path, body, deadline).await,
             Self::Dbfs(store) => store.create(path, body, deadline).await,
+            Self::Memory(store) => Ok(store.create(path, body)),
         }
     }
 
@@ -188,6 +194,7 @@ impl Store {
             Self::Gcs(store) => store.read(path, deadline).await,
             Self::Volume(store) => store.read(path, deadline).await,
             Self::Dbfs(store) => store.read(path, deadline).await,
+            Self::Memory(store) => Ok(store.read(path)),
         }
     }
 
@@ -200,6 +207,10 @@ impl Store {
             Self::Gcs(store) => store.delete(path, deadline).await,
             Self::Volume(store) => store.delete(path, deadline).await,
             Self::Dbfs(store) => store.delete(path, deadline).await,
+            Self::Memory(store) => {
+                store.remove(path);
+                Ok(())
+            }
         }
     }
 
@@ -212,6 +223,7 @@ impl Store {
             Self::Gcs(store) => store.url(path),
             Self::Volume(store) => store.url(path),
             Self::Dbfs(store) => store.url(path),
+            Self::Memory(_) => format!("memory:/{path}"),
         }
     }
 
@@ -224,6 +236,7 @@ impl Store {
             Self::Gcs(store) => store.traffic(),
             Self::Volume(store) => store.traffic(),
             Self::Dbfs(store) => store.traffic(),
+            Self::Memory(store) => store.traffic(),
         }
     }
 }
