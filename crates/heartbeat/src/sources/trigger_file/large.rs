@@ -56,6 +56,8 @@ struct Round {
     files: u64,
     took: Duration,
     found_late: bool,
+    /// Some question has not seen all of it.
+    is_partial: bool,
     rows: Vec<Row>,
     /// Directories of this machine as they were when it began.
     directories: Option<Directories>,
@@ -70,6 +72,12 @@ enum Row {
     First(Ask, FirstLook),
     /// It cannot be looked at.
     Fails(String),
+}
+
+impl Row {
+    fn compares(&self) -> bool {
+        matches!(self, Self::Compares(_))
+    }
 }
 
 impl Large {
@@ -193,9 +201,16 @@ async fn full_listing(
 ) -> Result<(), StoreError> {
     let large = &mut memory.large;
     let asks: Vec<&Ask> = group.asks.iter().map(|index| &pass.asks[*index]).collect();
-    let mut round = match large.round.take().filter(|round| fits(pass, &round.rows, &asks, folder)) {
-        Some(round) => round,
-        None if is_due(pass, large, &asks, folder) => begin(pass, &asks, folder),
+    let mut round = match large.round.take() {
+        Some(round) if fits(pass, &round.rows, &asks, folder) => round,
+        // Other questions than before: those that compare go on from here, and have the rest next time.
+        Some(round) if round.rows.iter().all(Row::compares) && !has_new(pass, &asks, folder) => {
+            Round { rows: rows(pass, &asks, folder), is_partial: true, ..round }
+        }
+        Some(_) => Round { rows: rows(pass, &asks, folder), ..Round::default() },
+        None if is_due(pass, large, &asks, folder) => {
+            Round { rows: rows(pass, &asks, folder), ..Round::default() }
+        }
         None => return Ok(()),
     };
     let began = Instant::now();
@@ -247,12 +262,16 @@ fn fits(pass: &Pass<'_>, rows: &[Row], asks: &[&Ask], folder: &str) -> bool {
 }
 
 fn is_due(pass: &Pass<'_>, large: &Large, asks: &[&Ask], folder: &str) -> bool {
-    let is_new =
-        |ask: &&Ask| matches!(judge::standing(ask, folder, pass.source.rules()), Ok(Standing::New(..)));
-    asks.iter().any(is_new) || large.due.is_none_or(|due| !large.is_current && Instant::now() >= due)
+    has_new(pass, asks, folder) || large.due.is_none_or(|due| !large.is_current && Instant::now() >= due)
 }
 
-fn begin(pass: &Pass<'_>, asks: &[&Ask], folder: &str) -> Round {
+fn has_new(pass: &Pass<'_>, asks: &[&Ask], folder: &str) -> bool {
+    let is_new =
+        |ask: &&Ask| matches!(judge::standing(ask, folder, pass.source.rules()), Ok(Standing::New(..)));
+    asks.iter().any(is_new)
+}
+
+fn rows(pass: &Pass<'_>, asks: &[&Ask], folder: &str) -> Vec<Row> {
     let row = |ask: &&Ask| match judge::standing(ask, folder, pass.source.rules()) {
         Ok(Standing::At(_)) => Row::Compares(Difference::default()),
         Ok(Standing::New(first, remark)) => {
@@ -260,7 +279,7 @@ fn begin(pass: &Pass<'_>, asks: &[&Ask], folder: &str) -> Round {
         }
         Err(error) => Row::Fails(error.to_string()),
     };
-    Round { rows: asks.iter().map(row).collect(), ..Round::default() }
+    asks.iter().map(row).collect()
 }
 
 async fn part(
@@ -305,7 +324,7 @@ async fn take_part(
 }
 
 async fn end(pass: &Pass<'_>, name: &str, folder: &str, large: &mut Large, round: Round, gains: &mut [Gain]) {
-    let Round { requests, files, took, found_late, rows, .. } = round;
+    let Round { requests, files, took, found_late, is_partial, rows, .. } = round;
     for (row, gain) in rows.into_iter().zip(gains) {
         match row {
             Row::Compares(gone) => gain.gone.add(gone),
@@ -317,6 +336,7 @@ async fn end(pass: &Pass<'_>, name: &str, folder: &str, large: &mut Large, round
         }
     }
     let pause = match pass.source.config.full_listing_interval {
+        _ if is_partial => Duration::ZERO,
         Some(interval) => interval,
         // Names that sort elsewhere are the custom here.
         None if found_late => Duration::ZERO,
