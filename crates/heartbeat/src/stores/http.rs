@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use bytes::{Bytes, BytesMut};
-use futures::future::BoxFuture;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 
@@ -98,12 +97,14 @@ impl Wire {
     }
 
     /// Sends what `make` makes, anew for each try (a signature has a time), until there is an answer that says
-    /// something: not 408, 429, 500, 502, 503 or 504. At most `most` bytes of its body are read.
-    pub(super) async fn send<'f>(
+    /// something: not 408, 429, 500, 502, 503 or 504.
+    // `Fn` and not `AsyncFn`: a future that holds one of the latter's cannot be shown to be `Send`, and whoever looks at
+    // stores is spawned.
+    pub(super) async fn send<Made: Future<Output = Result<Request<Bytes>, Fault>>>(
         &self,
         what: &str,
         deadline: Instant,
-        make: impl Fn() -> BoxFuture<'f, Result<Request<Bytes>, Fault>> + Send + Sync,
+        make: impl Fn() -> Made,
     ) -> Result<Answer, StoreError> {
         let mut repeated_blindly = false;
         let mut wait = FIRST_WAIT;

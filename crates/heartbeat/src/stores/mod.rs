@@ -13,6 +13,7 @@ mod http;
 pub(crate) mod local;
 pub mod memory;
 pub(crate) mod s3;
+mod workspace;
 mod xml;
 
 use std::sync::Arc;

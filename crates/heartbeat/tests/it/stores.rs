@@ -1,0 +1,3 @@
+//! Clients of stores, each against a server that speaks its protocol.
+
+mod volumes;
