@@ -12,6 +12,7 @@ mod gcs;
 mod http;
 pub(crate) mod local;
 pub mod memory;
+pub(crate) mod queue;
 pub(crate) mod s3;
 mod workspace;
 mod xml;
@@ -26,6 +27,7 @@ use jiff::Timestamp;
 
 pub use self::error::{Fault, StoreError};
 pub use self::http::{Traffic, TrafficCount};
+pub(crate) use self::xml::decoded_form;
 use crate::secrets::Secrets;
 
 /// A folder on a store. Paths are below it, without a slash at the beginning.

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use heartbeat_core::acon::StorageOptions;
 use jiff::Timestamp;
 
-pub(crate) use self::credentials::AwsCredentials;
+pub(crate) use self::credentials::{AwsCredentials, Set};
 use super::error::{Fault, StoreError};
 use super::http::{Answer, TrafficCount, Wire, check_url};
 use super::xml::{ErrorDocument, encoded, encoded_path};
@@ -58,7 +58,7 @@ impl S3 {
         secrets: &Arc<Secrets>,
     ) -> Result<Self, StoreError> {
         let what = || format!("bucket `{bucket}`");
-        let set = credentials::Set::read(options, secrets).await.map_err(|fault| fault.of(what()))?;
+        let set = Set::read(options, secrets).await.map_err(|fault| fault.of(what()))?;
         let allows_http = set.flag("aws_allow_http").map_err(|fault| fault.of(what()))?.unwrap_or(false);
         let region = set.region();
         let endpoint = set.value("aws_endpoint", &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]);
