@@ -1,3 +1,4 @@
 //! Clients of stores, each against a server that speaks its protocol.
 
+mod queue;
 mod volumes;
