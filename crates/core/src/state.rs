@@ -367,6 +367,7 @@ impl StoredPosition {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::Run;
 
     fn position(offset: i64) -> StoredPosition {
         StoredPosition::Kafka(KafkaPosition {
@@ -420,6 +421,30 @@ mod tests {
         expected.manifest = None;
         expected.claim.as_mut().unwrap().pass_news = false;
         assert_eq!(load(include_str!("../tests/golden/heartbeat-1-least.json")), expected);
+    }
+
+    #[test]
+    fn golden_file_of_folders_loads() {
+        let gone: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        let run = Run { first: "a".into(), last: "m".into(), names: 700, sha256: "ab12".into() };
+        let before = FilesPosition {
+            seen: ["n".to_owned(), "o".to_owned()].into(),
+            gone: [("p".to_owned(), gone)].into(),
+            runs: vec![run],
+            ..FilesPosition::of("s3://bucket/base/a")
+        };
+        let mut expected =
+            SensorState { acquired: Some(StoredPosition::Files(before)), ..SensorState::default() };
+        let beside = FolderBeside { sha256: "cd34".into(), runs: vec!["ab12".into(), "ef56".into()] };
+        let file = NewFile { path: "q".into(), size: 7, etag: None, modified: Some(gone) };
+        let many = ManyFiles { count: 20_000, bytes: 140_000, first: vec![file] };
+        expected.acquire(StoredPosition::Folder(beside), Some(StoredManifest::ManyFiles(many)));
+        let golden = include_str!("../tests/golden/heartbeat-1-folders.json");
+        assert_eq!(load(golden), expected);
+        let mut written = SensorRow::default();
+        expected.store(&mut written);
+        assert_eq!(written.upstream_value.unwrap(), golden.trim_end());
+        assert_eq!(expected.digests().collect::<Vec<_>>(), ["cd34", "ab12", "ef56", "ab12"]);
     }
 
     #[test]

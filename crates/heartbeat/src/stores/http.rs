@@ -42,6 +42,17 @@ pub struct TrafficCount {
     pub received: u64,
 }
 
+impl TrafficCount {
+    /// What came since an earlier count; all of it where the count began anew in between.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        if self.requests < earlier.requests || self.received < earlier.received {
+            return self;
+        }
+        Self { requests: self.requests - earlier.requests, received: self.received - earlier.received }
+    }
+}
+
 impl Traffic {
     /// So far.
     pub fn count(&self) -> TrafficCount {
