@@ -11,6 +11,7 @@ mod files_api;
 mod gcs;
 mod http;
 pub(crate) mod local;
+mod options;
 pub(crate) mod s3;
 mod xml;
 

@@ -21,6 +21,7 @@ use jiff::Timestamp;
 pub(crate) use self::credentials::AwsCredentials;
 use super::error::{Fault, StoreError};
 use super::http::{Answer, TrafficCount, Wire, check_url};
+use super::options::Set;
 use super::xml::{ErrorDocument, encoded, encoded_path};
 use super::{Created, LONGEST_BODY, Listing, Page, Start};
 use crate::secrets::Secrets;
@@ -58,9 +59,9 @@ impl S3 {
         secrets: &Arc<Secrets>,
     ) -> Result<Self, StoreError> {
         let what = || format!("bucket `{bucket}`");
-        let set = credentials::Set::read(options, secrets).await.map_err(|fault| fault.of(what()))?;
+        let set = Set::read(options, secrets).await.map_err(|fault| fault.of(what()))?;
         let allows_http = set.flag("aws_allow_http").map_err(|fault| fault.of(what()))?.unwrap_or(false);
-        let region = set.region();
+        let region = credentials::region(&set);
         let endpoint = set.value("aws_endpoint", &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]);
         let path_style =
             match set.flag("aws_virtual_hosted_style_request").map_err(|fault| fault.of(what()))? {
