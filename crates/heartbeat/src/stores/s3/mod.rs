@@ -20,7 +20,7 @@ use jiff::Timestamp;
 
 pub(crate) use self::credentials::AwsCredentials;
 use super::error::{Fault, StoreError};
-use super::http::{Answer, TrafficCount, Wire, check_url};
+use super::http::{Answer, TrafficCount, Wire, check_url, whose};
 use super::options::Set;
 use super::xml::{ErrorDocument, encoded, encoded_path};
 use super::{Created, LONGEST_BODY, Listing, Page, Start};
@@ -152,8 +152,7 @@ impl S3 {
                 status if status.is_success() => return Ok(Created::Done),
                 StatusCode::PRECONDITION_FAILED if answer.repeated_blindly => {
                     let found = self.ask(&what, Method::HEAD, &key, "", &[], Bytes::new(), deadline).await?;
-                    let is_ours = found.header("x-amz-meta-heartbeat") == Some(id.as_str());
-                    return Ok(if is_ours { Created::Done } else { Created::Taken });
+                    return whose(&found, "x-amz-meta-heartbeat", &id).map_err(|fault| fault.of(what));
                 }
                 StatusCode::PRECONDITION_FAILED => return Ok(Created::Taken),
                 // Somebody else is just writing it; the second try tells whether they did.
@@ -170,7 +169,7 @@ impl S3 {
         let range = [("range", format!("bytes=0-{}", LONGEST_BODY - 1))];
         let answer = self.ask(&what, Method::GET, &key, "", &range, Bytes::new(), deadline).await?;
         match answer.status {
-            status if status.is_success() => Ok(Some(answer.body)),
+            status if status.is_success() => Ok(Some(answer.beginning())),
             // An empty object has no first byte.
             StatusCode::RANGE_NOT_SATISFIABLE => Ok(Some(Bytes::new())),
             StatusCode::NOT_FOUND if ErrorDocument::of(&answer.body).code != "NoSuchBucket" => Ok(None),
