@@ -156,7 +156,7 @@ impl S3 {
                 }
                 StatusCode::PRECONDITION_FAILED => return Ok(Created::Taken),
                 // Somebody else is just writing it; the second try tells whether they did.
-                StatusCode::CONFLICT => {}
+                StatusCode::CONFLICT if is_race(&answer) => {}
                 _ => return Err(self.refusal(&answer, "s3:PutObject").of(what)),
             }
         }
@@ -289,6 +289,11 @@ impl S3 {
             _ => Fault::Nonsense(told),
         }
     }
+}
+
+/// Whether a conflict is with another write, rather than with what the store holds: files on the way to ours.
+fn is_race(answer: &Answer) -> bool {
+    matches!(ErrorDocument::of(&answer.body).code.as_str(), "ConditionalRequestConflict" | "OperationAborted")
 }
 
 /// Amazon's own endpoint.
