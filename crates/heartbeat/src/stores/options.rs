@@ -59,3 +59,14 @@ impl Set {
         named.iter().filter_map(set).collect()
     }
 }
+
+#[cfg(test)]
+impl Set {
+    /// These options, and this environment.
+    pub(super) fn of(options: &[(&'static str, &str)], environment: &[(&str, &str)]) -> Self {
+        let values = options.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        let environment =
+            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Self { values, environment }
+    }
+}
