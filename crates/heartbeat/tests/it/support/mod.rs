@@ -6,6 +6,7 @@ pub(crate) mod kafka;
 pub(crate) mod masked;
 pub(crate) mod project;
 pub(crate) mod stage;
+pub(crate) mod stores;
 pub(crate) mod story;
 pub(crate) mod verdict;
 pub(crate) mod wait;
