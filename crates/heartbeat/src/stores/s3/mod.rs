@@ -20,7 +20,8 @@ use jiff::Timestamp;
 
 pub(crate) use self::credentials::AwsCredentials;
 use super::error::{Fault, StoreError};
-use super::http::{Answer, TrafficCount, Wire, check_url};
+use super::http::{Answer, TrafficCount, Wire, check_url, whose};
+use super::options::Set;
 use super::xml::{ErrorDocument, encoded, encoded_path};
 use super::{Created, LONGEST_BODY, Listing, Page, Start};
 use crate::secrets::Secrets;
@@ -58,9 +59,9 @@ impl S3 {
         secrets: &Arc<Secrets>,
     ) -> Result<Self, StoreError> {
         let what = || format!("bucket `{bucket}`");
-        let set = credentials::Set::read(options, secrets).await.map_err(|fault| fault.of(what()))?;
+        let set = Set::read(options, secrets).await.map_err(|fault| fault.of(what()))?;
         let allows_http = set.flag("aws_allow_http").map_err(|fault| fault.of(what()))?.unwrap_or(false);
-        let region = set.region();
+        let region = credentials::region(&set);
         let endpoint = set.value("aws_endpoint", &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]);
         let path_style =
             match set.flag("aws_virtual_hosted_style_request").map_err(|fault| fault.of(what()))? {
@@ -151,12 +152,11 @@ impl S3 {
                 status if status.is_success() => return Ok(Created::Done),
                 StatusCode::PRECONDITION_FAILED if answer.repeated_blindly => {
                     let found = self.ask(&what, Method::HEAD, &key, "", &[], Bytes::new(), deadline).await?;
-                    let is_ours = found.header("x-amz-meta-heartbeat") == Some(id.as_str());
-                    return Ok(if is_ours { Created::Done } else { Created::Taken });
+                    return whose(&found, "x-amz-meta-heartbeat", &id).map_err(|fault| fault.of(what));
                 }
                 StatusCode::PRECONDITION_FAILED => return Ok(Created::Taken),
                 // Somebody else is just writing it; the second try tells whether they did.
-                StatusCode::CONFLICT => {}
+                StatusCode::CONFLICT if is_race(&answer) => {}
                 _ => return Err(self.refusal(&answer, "s3:PutObject").of(what)),
             }
         }
@@ -169,7 +169,7 @@ impl S3 {
         let range = [("range", format!("bytes=0-{}", LONGEST_BODY - 1))];
         let answer = self.ask(&what, Method::GET, &key, "", &range, Bytes::new(), deadline).await?;
         match answer.status {
-            status if status.is_success() => Ok(Some(answer.body)),
+            status if status.is_success() => Ok(Some(answer.beginning())),
             // An empty object has no first byte.
             StatusCode::RANGE_NOT_SATISFIABLE => Ok(Some(Bytes::new())),
             StatusCode::NOT_FOUND if ErrorDocument::of(&answer.body).code != "NoSuchBucket" => Ok(None),
@@ -290,6 +290,11 @@ impl S3 {
             _ => Fault::Nonsense(told),
         }
     }
+}
+
+/// Whether a conflict is with another write, rather than with what the store holds: files on the way to ours.
+fn is_race(answer: &Answer) -> bool {
+    matches!(ErrorDocument::of(&answer.body).code.as_str(), "ConditionalRequestConflict" | "OperationAborted")
 }
 
 /// Amazon's own endpoint.
