@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 
-use axum::http::{Method, Request, StatusCode};
+use axum::http::{Method, Request, StatusCode, header};
 use bytes::Bytes;
 use heartbeat_core::acon::StorageOptions;
 use jiff::Timestamp;
@@ -208,6 +208,10 @@ impl S3 {
                 .wire
                 .send(what, deadline, || {
                     let mut request = Request::builder().method(method.clone()).uri(&url);
+                    if method == Method::PUT {
+                        // Clients leave it out where the body is empty, and S3 wants it.
+                        request = request.header(header::CONTENT_LENGTH, body.len());
+                    }
                     for (name, value) in headers {
                         request = request.header(*name, value);
                     }
