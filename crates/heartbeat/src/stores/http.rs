@@ -99,13 +99,16 @@ impl Answer {
 }
 
 impl Wire {
-    pub(super) fn new() -> Result<Self, Fault> {
-        let client = reqwest::Client::builder()
+    /// A client of the store at this URL. What is on this machine is not asked through a proxy.
+    pub(super) fn new(endpoint: &str) -> Result<Self, Fault> {
+        let mut builder = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(5))
             .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("heartbeat/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| Fault::Misconfigured(chain(&error)))?;
+            .user_agent(concat!("heartbeat/", env!("CARGO_PKG_VERSION")));
+        if url::Url::parse(endpoint).is_ok_and(|url| is_here(&url)) {
+            builder = builder.no_proxy();
+        }
+        let client = builder.build().map_err(|error| Fault::Misconfigured(chain(&error)))?;
         Ok(Self { client, traffic: Traffic::default() })
     }
 
@@ -233,18 +236,21 @@ pub(super) fn whose(found: &Answer, header: &str, id: &str) -> Result<Created, F
 pub(super) fn check_url(name: &str, text: &str, allows_http: bool) -> Result<url::Url, Fault> {
     let url = url::Url::parse(text)
         .map_err(|error| Fault::Misconfigured(format!("`{name}` is no URL: {error}")))?;
-    let is_here = match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
     match url.scheme() {
         "https" => Ok(url),
-        "http" if is_here || allows_http => Ok(url),
+        "http" if is_here(&url) || allows_http => Ok(url),
         "http" => Err(Fault::Misconfigured(format!(
             "`{name}` is http to another machine: credentials would go in the clear; use https, or set the option that allows it"
         ))),
         other => Err(Fault::Misconfigured(format!("`{name}` is no http or https URL but `{other}:`"))),
+    }
+}
+
+fn is_here(url: &url::Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
     }
 }

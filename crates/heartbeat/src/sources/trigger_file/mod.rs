@@ -389,7 +389,7 @@ impl<'a> Pass<'a> {
                     match swept {
                         Swept::TooMuch => sweep.too_much.push(*index),
                         Swept::Whole(sight) => {
-                            sweep.answers.extend(self.judged(&groups[*index], &sight).await)
+                            sweep.answers.extend(self.judged(&groups[*index], &sight).await);
                         }
                     }
                 }

@@ -78,16 +78,14 @@ impl Runs {
                 continue;
             }
             let kept = self.kept().iter().find(|(name, _)| *name == digest).map(|(_, file)| Arc::clone(file));
-            let file = match kept {
-                Some(file) => file,
-                None => {
-                    let read = self.store.get(digest.clone()).await;
-                    let bytes = read.map_err(|cause| unusable(&digest, "cannot be read", cause))?;
-                    let bytes = bytes.ok_or_else(|| lost(&digest))?;
-                    let file: Arc<[u8]> = bytes.into();
-                    self.keep(digest.clone(), Arc::clone(&file));
-                    file
-                }
+            let file = if let Some(file) = kept {
+                file
+            } else {
+                let read = self.store.get(digest.clone()).await;
+                let bytes = read.map_err(|cause| unusable(&digest, "cannot be read", cause))?;
+                let file: Arc<[u8]> = bytes.ok_or_else(|| lost(&digest))?.into();
+                self.keep(digest.clone(), Arc::clone(&file));
+                file
             };
             files.insert(digest, file);
         }

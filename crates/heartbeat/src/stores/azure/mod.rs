@@ -69,10 +69,10 @@ impl Azure {
             let account = Account::of(host, &set)?;
             Ok(Self {
                 credentials: AzureCredentials::new(&account.name, &set)?,
+                wire: Wire::new(account.endpoint.as_str())?,
                 account,
                 container: container.to_owned(),
                 folder: if folder.is_empty() { String::new() } else { format!("{folder}/") },
-                wire: Wire::new()?,
             })
         };
         open.await.map_err(|fault: Fault| fault.of(format!("container `{container}`")))

@@ -181,7 +181,7 @@ async fn token_that_is_not_believed_is_replaced_once_and_kept() {
         container: "c".to_owned(),
         folder: String::new(),
         credentials: AzureCredentials::with(Login::Secret, signing::context(&variables, &[])),
-        wire: Wire::new().unwrap(),
+        wire: Wire::new(&url).unwrap(),
     };
     let deadline = Instant::now() + Duration::from_mins(1);
     for _ in 0..2 {

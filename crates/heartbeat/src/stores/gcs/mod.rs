@@ -59,7 +59,7 @@ impl Gcs {
                 folder: if folder.is_empty() { String::new() } else { format!("{folder}/") },
                 endpoint: check_url("google_base_url", endpoint, false)?,
                 credentials: GoogleCredentials::new(&set)?,
-                wire: Wire::new()?,
+                wire: Wire::new(endpoint)?,
             })
         };
         open.await.map_err(|fault: Fault| fault.of(format!("bucket `{bucket}`")))

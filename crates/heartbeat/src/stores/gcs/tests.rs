@@ -139,7 +139,7 @@ async fn token_of_a_key_is_kept_and_replaced_once_when_it_is_not_believed() {
         folder: String::new(),
         endpoint: url.parse().unwrap(),
         credentials: GoogleCredentials::with(Login::Key(key.to_string()), context),
-        wire: Wire::new().unwrap(),
+        wire: Wire::new(&url).unwrap(),
     };
     let deadline = Instant::now() + Duration::from_mins(1);
     for _ in 0..2 {

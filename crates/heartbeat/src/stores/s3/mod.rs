@@ -82,6 +82,7 @@ impl S3 {
             .filter_map(|(header, name)| Some((header, set.value(name, &[])?)))
             .collect();
         Ok(Self {
+            wire: Wire::new(endpoint.as_str()).map_err(|fault| fault.of(what()))?,
             bucket: bucket.to_owned(),
             folder: if folder.is_empty() { String::new() } else { format!("{folder}/") },
             endpoint,
@@ -90,7 +91,6 @@ impl S3 {
             encryption,
             with_owners: false,
             credentials: AwsCredentials::new(&set),
-            wire: Wire::new().map_err(|fault| fault.of(what()))?,
             skew: AtomicI64::new(0),
         })
     }
