@@ -86,6 +86,11 @@ impl Large {
         self.round.as_ref().is_some_and(|round| round.rows.iter().any(|row| matches!(row, Row::First(_))))
     }
 
+    /// Files that a full listing under way has seen.
+    fn files(&self) -> u64 {
+        self.round.as_ref().map_or(0, |round| round.files)
+    }
+
     /// Whether there is more to do than to see what is new.
     pub(super) fn has_work(&self) -> bool {
         self.round.is_some() || (!self.is_current && self.due.is_some_and(|due| Instant::now() >= due))
@@ -141,8 +146,10 @@ pub(super) async fn look(
     }
     full_listing(pass, group, &folder, memory, &mut gains, &mut now).await?;
     let mut answers = Vec::with_capacity(gains.len());
+    let so_far = memory.large.files();
     for (index, gain) in group.asks.iter().zip(gains) {
-        answers.push((*index, settled(pass, group.name, &folder, &pass.asks[*index], gain, now).await));
+        let answer = settled(pass, group.name, &folder, &pass.asks[*index], gain, now, so_far).await;
+        answers.push((*index, answer));
     }
     if let Some(directories) = directories {
         pass.is_quiet(group, &answers, directories, memory);
@@ -358,6 +365,7 @@ async fn settled(
     ask: &Ask,
     gain: Gain,
     now: jiff::Timestamp,
+    so_far: u64,
 ) -> Result<Answer, SourceError> {
     if let Some(finding) = gain.finding {
         return finding;
@@ -365,7 +373,11 @@ async fn settled(
     let rules = pass.source.rules();
     match judge::standing(ask, folder, rules)? {
         // Not all of it is listed yet.
-        Standing::New(..) if pass.source.patient => Err(pass.timeout(ask)),
+        Standing::New(..) if pass.source.patient => Err(SourceError::Timeout {
+            what: format!(
+                "folder `{folder}`, of which {so_far} files are listed so far (a longer --deadline lists on),"
+            ),
+        }),
         Standing::New(..) => Ok(Answer::Same),
         Standing::At(cursor) => {
             let Gain { new, gone: mut difference, .. } = gain;

@@ -60,6 +60,8 @@ pub struct TriggerFileSource {
     limits: Limits,
     opened: tokio::sync::Mutex<Option<Opened>>,
     folders: Mutex<HashMap<String, Memory>>,
+    /// Of signed files.
+    verdicts: trust::Verdicts,
     /// Files below the base in folders that no row asked about, as far as it was seen.
     beside: Mutex<u64>,
 }
@@ -139,6 +141,7 @@ impl TriggerFileSource {
             limits: Limits::default(),
             opened: tokio::sync::Mutex::default(),
             folders: Mutex::default(),
+            verdicts: Mutex::default(),
             beside: Mutex::default(),
         }
     }
@@ -313,25 +316,22 @@ impl<'a> Pass<'a> {
         if let Store::Local(_) = &*self.store {
             alone = self.stand(groups, answers).await;
         }
-        let sweeps = plan.sweeps.iter().map(|folders| self.sweep(groups, folders));
-        let sweeps: Vec<_> = sweeps.collect();
-        let mut swept = stream::iter(sweeps).buffer_unordered(AT_A_TIME);
-        while let Ok(Some(sweep)) = tokio::time::timeout_at(self.end.into(), swept.next()).await {
-            doubts |= sweep.doubts;
-            alone.extend(sweep.too_much);
-            for (index, answer) in sweep.answers {
-                answers[index] = Some(answer);
-            }
-        }
-        drop(swept);
         let at_a_time = if matches!(*self.store, Store::Local(_)) { READERS } else { AT_A_TIME };
-        let folders: Vec<_> = alone.into_iter().map(|index| self.alone(&groups[index])).collect();
-        let mut folders = stream::iter(folders).buffer_unordered(at_a_time);
-        while let Ok(Some((found, doubtful))) = tokio::time::timeout_at(self.end.into(), folders.next()).await
-        {
-            doubts |= doubtful;
-            for (index, answer) in found {
-                answers[index] = Some(answer);
+        let mut sweeps = plan.sweeps;
+        // Folders that turn out to be large while they are swept come behind.
+        while !(sweeps.is_empty() && alone.is_empty()) {
+            let (these, those) = (std::mem::take(&mut sweeps), std::mem::take(&mut alone));
+            let swept: Vec<_> = these.iter().map(|folders| self.sweep(groups, folders)).collect();
+            let folders: Vec<_> = those.iter().map(|index| self.alone(&groups[*index])).collect();
+            let swept = stream::iter(swept).buffer_unordered(AT_A_TIME);
+            let folders = stream::iter(folders).buffer_unordered(at_a_time);
+            let mut found = std::pin::pin!(stream::select(swept, folders));
+            while let Ok(Some(found)) = tokio::time::timeout_at(self.end.into(), found.next()).await {
+                doubts |= found.doubts;
+                alone.extend(found.too_much);
+                for (index, answer) in found.answers {
+                    answers[index] = Some(answer);
+                }
             }
         }
         doubts
@@ -364,42 +364,37 @@ impl<'a> Pass<'a> {
         if is_being_listed { known.max(Some(u64::from(u32::MAX))) } else { known }
     }
 
-    async fn sweep(&self, groups: &[Group<'a>], folders: &[usize]) -> Sweep {
+    async fn sweep(&self, groups: &[Group<'a>], folders: &[usize]) -> Found {
         let names: Vec<&str> = folders.iter().map(|index| groups[*index].name).collect();
         let counts = |path: &str, folder: &str| self.counts(path, folder);
         let taken = self.source.limits.taken;
-        let swept = match self.store.order() {
+        let (swept, broke_off) = match self.store.order() {
             Order::ByPath => sweep::by_path(&self.store, &names, &counts, taken, self.deadline).await,
-            Order::None => sweep::whole(&self.store, &names, &counts, taken, self.deadline).await.map(
-                |(swept, beside)| {
+            Order::None => match sweep::whole(&self.store, &names, &counts, taken, self.deadline).await {
+                Ok((swept, beside)) => {
                     *self.source.beside.lock().unwrap_or_else(PoisonError::into_inner) = beside;
-                    swept
-                },
-            ),
-        };
-        let mut sweep = Sweep { answers: Vec::new(), too_much: Vec::new(), doubts: false };
-        match swept {
-            Err(error) => {
-                sweep.doubts = error.doubts_credentials();
-                let asked = folders.iter().flat_map(|index| &groups[*index].asks);
-                sweep.answers = asked.map(|index| (*index, Err(error.to_source()))).collect();
-            }
-            Ok(swept) => {
-                for (index, swept) in folders.iter().zip(swept) {
-                    match swept {
-                        Swept::TooMuch => sweep.too_much.push(*index),
-                        Swept::Whole(sight) => {
-                            sweep.answers.extend(self.judged(&groups[*index], &sight).await);
-                        }
-                    }
+                    (swept, None)
                 }
+                Err(error) => (Vec::new(), Some(error)),
+            },
+        };
+        let mut sweep = Found { answers: Vec::new(), too_much: Vec::new(), doubts: false };
+        if let Some(error) = broke_off {
+            sweep.doubts = error.doubts_credentials();
+            let left = folders[swept.len()..].iter().flat_map(|index| &groups[*index].asks);
+            sweep.answers = left.map(|index| (*index, Err(error.to_source()))).collect();
+        }
+        for (index, swept) in folders.iter().zip(swept) {
+            match swept {
+                Swept::TooMuch => sweep.too_much.push(*index),
+                Swept::Whole(sight) => sweep.answers.extend(self.judged(&groups[*index], &sight).await),
             }
         }
         sweep
     }
 
-    /// One folder by itself. Tells besides whether the credentials are in doubt.
-    async fn alone(&self, group: &Group<'a>) -> (Answers, bool) {
+    /// One folder by itself.
+    async fn alone(&self, group: &Group<'a>) -> Found {
         let mut memory = self.source.folders().remove(group.name).unwrap_or_default();
         let found = match &*self.store {
             Store::Local(_) => self.here(group, &mut memory).await,
@@ -407,10 +402,10 @@ impl<'a> Pass<'a> {
         };
         self.source.folders().insert(group.name.to_owned(), memory);
         match found {
-            Ok(answers) => (answers, false),
+            Ok(answers) => Found { answers, too_much: Vec::new(), doubts: false },
             Err(error) => {
-                let doubts = error.doubts_credentials();
-                (group.asks.iter().map(|index| (*index, Err(error.to_source()))).collect(), doubts)
+                let answers = group.asks.iter().map(|index| (*index, Err(error.to_source()))).collect();
+                Found { answers, too_much: Vec::new(), doubts: error.doubts_credentials() }
             }
         }
     }
@@ -580,6 +575,7 @@ impl<'a> Pass<'a> {
             sensor_id: name,
             trust: &self.source.config.trust,
             key: self.key.as_ref(),
+            verdicts: &self.source.verdicts,
             deadline: self.deadline,
         }
     }
@@ -593,9 +589,12 @@ impl<'a> Pass<'a> {
     }
 }
 
-struct Sweep {
+/// What some folders gave.
+struct Found {
     answers: Answers,
+    /// Those that have more files than were taken along.
     too_much: Vec<usize>,
+    /// Whether the credentials should be read again.
     doubts: bool,
 }
 

@@ -59,7 +59,13 @@ impl Folder<'_> {
         let prefix = format!("{}/", self.name);
         let from = after.map(|after| format!("{prefix}{after}"));
         let start = from.as_deref().map_or(Start::Beginning, Start::After);
-        let page = self.store.list(&Listing { prefix: &prefix, start, limit: 1000 }, self.deadline).await?;
+        let mut page =
+            self.store.list(&Listing { prefix: &prefix, start, limit: 1000 }, self.deadline).await?;
+        // A page may be empty and not the last; only its token leads on.
+        while let Some(token) = page.next.as_deref().filter(|_| page.files.is_empty()) {
+            let listing = Listing { prefix: &prefix, start: Start::Token(token), limit: 1000 };
+            page = self.store.list(&listing, self.deadline).await?;
+        }
         let last = page.files.last().and_then(|file| file.path.strip_prefix(&prefix)).map(str::to_owned);
         let upto = last.filter(|_| page.next.is_some());
         let files = page.files.into_iter().filter_map(|file| self.counted(file)).collect();
