@@ -12,6 +12,7 @@ mod gcs;
 mod http;
 pub(crate) mod local;
 pub(crate) mod s3;
+pub mod tables;
 mod xml;
 
 use std::sync::Arc;

@@ -44,6 +44,11 @@ impl Set {
         own.or_else(|| variables.iter().find_map(|name| self.environment.get(*name).filter(set))).cloned()
     }
 
+    /// Whether one of these options is set.
+    pub(crate) fn has_any(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| self.values.get(*name).is_some_and(|value| !value.is_empty()))
+    }
+
     /// An option that is true or false.
     pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>, Fault> {
         match self
