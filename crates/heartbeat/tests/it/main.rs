@@ -14,4 +14,5 @@ mod docs;
 mod jobs;
 mod kafka;
 mod scenarios;
+mod stores;
 mod support;

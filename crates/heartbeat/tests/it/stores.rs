@@ -1,0 +1,3 @@
+//! Stores: real servers of S3, Azure and Google Cloud Storage.
+
+mod tables;
