@@ -26,6 +26,7 @@ pub(crate) fn files(names: &[&str]) -> Position {
     Position::Files(FilesPosition {
         folder: "file:///t/a".into(),
         seen: names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>(),
+        ..FilesPosition::of("")
     })
 }
 

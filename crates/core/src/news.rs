@@ -36,7 +36,7 @@ pub fn digests<'v>(view: &'v View, claim: &'v Claim) -> impl Iterator<Item = &'v
     view.sensors.iter().filter(|sensor| claim.rows.contains_key(sensor.row_id.as_str())).filter_map(
         |sensor| match sensor.state.manifest.as_ref()? {
             StoredManifest::Sha256(digest) => Some(digest.as_str()),
-            StoredManifest::Offsets(_) | StoredManifest::Topics(_) | StoredManifest::Files(_) => None,
+            _ => None,
         },
     )
 }
@@ -104,6 +104,11 @@ fn part(row: &RowNews, listed: bool) -> Value {
         Some(Manifest::Offsets(ranges)) => ("offsets", json!(ranges), ranges.len()),
         Some(Manifest::Topics(topics)) => ("topics", json!(topics), topics.len()),
         Some(Manifest::Files(files)) => ("files", json!(files), files.len()),
+        Some(Manifest::ManyFiles(many)) => {
+            part["omitted"] = true.into();
+            part["files"] = many.count.into();
+            return part;
+        }
     };
     if listed {
         part[name] = list;

@@ -6,7 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use crate::files::Run;
 
 /// Where a source stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,8 +53,14 @@ pub struct KafkaPosition {
 pub struct FilesPosition {
     /// URL of the folder.
     pub folder: String,
-    /// Paths below the folder, `/` between their parts.
+    /// Paths below the folder, `/` between their parts: all of a small folder, of a large one the last.
     pub seen: BTreeSet<String>,
+    /// Paths that were seen and are gone, with the time when that was noticed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub gone: BTreeMap<String, Timestamp>,
+    /// The others, in files beside the table; their stretches are disjoint and in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<Run>,
 }
 
 /// Offsets `from..to` of one partition.
@@ -90,7 +99,26 @@ pub enum Manifest {
     Topics(BTreeMap<String, Vec<OffsetRange>>),
     /// New files, sorted by path.
     Files(Vec<NewFile>),
+    /// More new files than are listed.
+    ManyFiles(ManyFiles),
 }
+
+/// Very many new files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManyFiles {
+    /// How many.
+    pub count: u64,
+    /// Bytes of all of them.
+    pub bytes: u64,
+    /// The first of them.
+    pub first: Vec<NewFile>,
+}
+
+/// More new files than this are counted instead of listed.
+pub const MOST_LISTED: usize = 10_000;
+
+/// Of files that are counted, so many are listed all the same.
+const LISTED_OF_MANY: usize = 100;
 
 /// Offsets that were gone before they were looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,10 +182,33 @@ impl KafkaPosition {
     }
 }
 
-impl FilesPosition {
-    /// Paths of `listed` that the cursor has not seen; all of them when the cursor is of another folder.
-    pub fn unseen<'a>(&self, listed: &'a [NewFile]) -> Vec<&'a NewFile> {
-        listed.iter().filter(|file| !self.seen.contains(&file.path)).collect()
+/// Gathers new files in bounded memory.
+#[derive(Debug, Clone, Default)]
+pub struct Gathered {
+    files: Vec<NewFile>,
+    count: u64,
+    bytes: u64,
+}
+
+impl Gathered {
+    /// Adds one.
+    pub fn push(&mut self, file: NewFile) {
+        self.count += 1;
+        self.bytes += file.size;
+        if self.files.len() < MOST_LISTED {
+            self.files.push(file);
+        }
+    }
+
+    /// What is new; `None` when nothing is.
+    pub fn manifest(self) -> Option<Manifest> {
+        let Self { mut files, count, bytes } = self;
+        if count > files.len() as u64 {
+            files.truncate(LISTED_OF_MANY);
+            return Some(Manifest::ManyFiles(ManyFiles { count, bytes, first: files }));
+        }
+        files.sort_unstable_by(|one, two| one.path.cmp(&two.path));
+        (!files.is_empty()).then_some(Manifest::Files(files))
     }
 }
 
@@ -168,6 +219,7 @@ impl Manifest {
             Self::Offsets(ranges) => ranges.is_empty(),
             Self::Topics(topics) => topics.values().all(Vec::is_empty),
             Self::Files(files) => files.is_empty(),
+            Self::ManyFiles(many) => many.count == 0,
         }
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::Domain;
 use crate::position::{
-    FilesPosition, KafkaPosition, Manifest, NewFile, OffsetRange, Position, TopicsPosition,
+    FilesPosition, KafkaPosition, Manifest, ManyFiles, NewFile, OffsetRange, Position, TopicsPosition,
 };
 use crate::row::SensorRow;
 
@@ -75,6 +75,17 @@ pub enum StoredPosition {
     Files(FilesPosition),
     /// Hex SHA-256 of the position's JSON, which is stored beside the table under that name.
     Sha256(String),
+    /// The same of a folder's position that names further files.
+    Folder(FolderBeside),
+}
+
+/// A folder's position beside the table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FolderBeside {
+    /// As [`StoredPosition::Sha256`].
+    pub sha256: String,
+    /// Digests of its runs: what the row needs is known without reading the position.
+    pub runs: Vec<String>,
 }
 
 /// A manifest, or the name of the content-addressed file that holds it.
@@ -87,6 +98,8 @@ pub enum StoredManifest {
     Topics(BTreeMap<String, Vec<OffsetRange>>),
     /// Trigger files.
     Files(Vec<NewFile>),
+    /// Very many of them.
+    ManyFiles(ManyFiles),
     /// Hex SHA-256 of the manifest's JSON, which is stored beside the table under that name.
     Sha256(String),
 }
@@ -235,13 +248,13 @@ impl SensorState {
             Some(Accounted::UpTo(position)) => Some(position),
             Some(Accounted::Nothing) | None => None,
         };
-        let positions = self.acquired.iter().chain(accounted).filter_map(|stored| match stored {
-            StoredPosition::Sha256(digest) => Some(digest.as_str()),
-            StoredPosition::Kafka(_) | StoredPosition::Topics(_) | StoredPosition::Files(_) => None,
-        });
+        let positions = self.acquired.iter().chain(accounted).flat_map(StoredPosition::digests);
         let manifest = self.manifest.iter().filter_map(|stored| match stored {
             StoredManifest::Sha256(digest) => Some(digest.as_str()),
-            StoredManifest::Offsets(_) | StoredManifest::Topics(_) | StoredManifest::Files(_) => None,
+            StoredManifest::Offsets(_)
+            | StoredManifest::Topics(_)
+            | StoredManifest::Files(_)
+            | StoredManifest::ManyFiles(_) => None,
         });
         positions.chain(manifest)
     }
@@ -309,6 +322,7 @@ impl From<Manifest> for StoredManifest {
             Manifest::Offsets(ranges) => Self::Offsets(ranges),
             Manifest::Topics(topics) => Self::Topics(topics),
             Manifest::Files(files) => Self::Files(files),
+            Manifest::ManyFiles(many) => Self::ManyFiles(many),
         }
     }
 }
@@ -320,6 +334,7 @@ impl StoredManifest {
             Self::Offsets(ranges) => Ok(Manifest::Offsets(ranges.clone())),
             Self::Topics(topics) => Ok(Manifest::Topics(topics.clone())),
             Self::Files(files) => Ok(Manifest::Files(files.clone())),
+            Self::ManyFiles(many) => Ok(Manifest::ManyFiles(many.clone())),
             Self::Sha256(digest) => Err(digest),
         }
     }
@@ -332,7 +347,19 @@ impl StoredPosition {
             Self::Kafka(topic) => Ok(Position::Kafka(topic.clone())),
             Self::Topics(topics) => Ok(Position::Topics(topics.clone())),
             Self::Files(folder) => Ok(Position::Files(folder.clone())),
-            Self::Sha256(digest) => Err(digest),
+            Self::Sha256(sha256) | Self::Folder(FolderBeside { sha256, .. }) => Err(sha256),
+        }
+    }
+
+    /// Names of the files beside the table that it refers to.
+    fn digests(&self) -> Vec<&str> {
+        match self {
+            Self::Kafka(_) | Self::Topics(_) => Vec::new(),
+            Self::Files(folder) => folder.runs.iter().map(|run| run.sha256.as_str()).collect(),
+            Self::Sha256(digest) => vec![digest],
+            Self::Folder(FolderBeside { sha256, runs }) => {
+                std::iter::once(sha256).chain(runs).map(String::as_str).collect()
+            }
         }
     }
 }
@@ -340,6 +367,7 @@ impl StoredPosition {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::Run;
 
     fn position(offset: i64) -> StoredPosition {
         StoredPosition::Kafka(KafkaPosition {
@@ -393,6 +421,30 @@ mod tests {
         expected.manifest = None;
         expected.claim.as_mut().unwrap().pass_news = false;
         assert_eq!(load(include_str!("../tests/golden/heartbeat-1-least.json")), expected);
+    }
+
+    #[test]
+    fn golden_file_of_folders_loads() {
+        let gone: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        let run = Run { first: "a".into(), last: "m".into(), names: 700, sha256: "ab12".into() };
+        let before = FilesPosition {
+            seen: ["n".to_owned(), "o".to_owned()].into(),
+            gone: [("p".to_owned(), gone)].into(),
+            runs: vec![run],
+            ..FilesPosition::of("s3://bucket/base/a")
+        };
+        let mut expected =
+            SensorState { acquired: Some(StoredPosition::Files(before)), ..SensorState::default() };
+        let beside = FolderBeside { sha256: "cd34".into(), runs: vec!["ab12".into(), "ef56".into()] };
+        let file = NewFile { path: "q".into(), size: 7, etag: None, modified: Some(gone) };
+        let many = ManyFiles { count: 20_000, bytes: 140_000, first: vec![file] };
+        expected.acquire(StoredPosition::Folder(beside), Some(StoredManifest::ManyFiles(many)));
+        let golden = include_str!("../tests/golden/heartbeat-1-folders.json");
+        assert_eq!(load(golden), expected);
+        let mut written = SensorRow::default();
+        expected.store(&mut written);
+        assert_eq!(written.upstream_value.unwrap(), golden.trim_end());
+        assert_eq!(expected.digests().collect::<Vec<_>>(), ["cd34", "ab12", "ef56", "ab12"]);
     }
 
     #[test]

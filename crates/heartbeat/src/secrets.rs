@@ -65,6 +65,15 @@ pub enum SecretError {
     Credentials(#[from] AuthError),
 }
 
+/// The workspace where no ACON names one: that of the environment or of a profile, as the official SDKs find it.
+pub(crate) fn workspace() -> Result<Domain, SecretError> {
+    let environment = databricks_environment();
+    let path = config_path(&environment);
+    let text = if credentials::names_host(&environment) { None } else { read_if_there(&path)? };
+    let file = ConfigFile { name: &path.display().to_string(), text: text.as_deref() };
+    Ok(credentials::host(&environment, file)?)
+}
+
 /// The credentials for a workspace: the ACON's token, else what the environment or a profile has for it.
 pub fn credentials(domain: &Domain, token_of_acon: Option<&SecretRef>) -> Result<Credentials, SecretError> {
     let explicit = Explicit { domain, token: token_of_acon.map(token).transpose()? };

@@ -97,8 +97,8 @@ fn unknown_key_is_a_warning_with_the_nearest_name() {
 #[test]
 fn stores_and_sources_of_later_versions_are_refused() {
     let mut document = seed_kafka();
-    document["heartbeat_sensor_db_table"] = json!("s3://bucket/table");
-    assert!(problems(&document)[0].starts_with("heartbeat_sensor_db_table: `s3:` locations"));
+    document["heartbeat_sensor_db_table"] = json!("ftp://bucket/table");
+    assert!(problems(&document)[0].starts_with("heartbeat_sensor_db_table: `ftp:` locations"));
     document["sensor_source"] = json!("sap_b4");
     assert!(problems(&document).iter().any(|p| p.starts_with("sensor_source: `sap_b4` cannot")));
 }

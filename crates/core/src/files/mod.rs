@@ -2,6 +2,10 @@
 
 mod name;
 mod pattern;
+mod run;
+mod seen;
 
 pub use name::{is_trigger, stamp_of};
 pub use pattern::NamePattern;
+pub use run::{BadRun, Names, Reader, Remembered, Run, Writer};
+pub use seen::{Builder, Change, Difference, EVERYTHING, MOST_INLINE, REMEMBERED, RunFiles, Stretch};

@@ -131,7 +131,8 @@ pub(crate) enum Command {
     /// Trigger files, as upstream pipelines write them.
     #[command(subcommand)]
     TriggerFile(TriggerFile),
-    /// A local stand-in for a Databricks workspace: Jobs API, secrets, access tokens; a job can run a shell command.
+    /// A local stand-in for a Databricks workspace: Jobs API, secrets, access tokens, files in volumes; a job can run a shell
+    /// command.
     #[command(after_help = JOBS_API_HELP)]
     JobsApi(JobsApi),
     /// The whole thing on this machine, nothing to install.
@@ -158,6 +159,7 @@ the CSV says.\n\nExample:\n  heartbeat resume --control-table my_database.heartb
 /// What stands below the options of `jobs-api`.
 const JOBS_API_HELP: &str = r#"Example:
   heartbeat jobs-api --listen 127.0.0.1:8900 --jobs jobs.yaml
+  mkdir -p lake/Volumes/main/default/landing && heartbeat jobs-api --volumes lake
 
 jobs.yaml (everything is optional):
   token: local-token      # accepted as it is; without it and without principals any token is
@@ -187,8 +189,8 @@ jobs.yaml (everything is optional):
 
 Results: SUCCESS, SUCCESS_WITH_FAILURES, FAILED, TERMINATED_FAILED, TIMEDOUT, CANCELED, INTERNAL_ERROR, SKIPPED,
 QUEUE_FULL, UNKNOWN (a state that no client has heard of).
-Faults are on run-now, runs-get, runs-list, runs-cancel, runs-delete, runs-repair, secrets, token, discovery or any;
-kinds are status, html, redirect, hang, drop_before, drop_after, no_run_id and delay: 2s.
+Faults are on run-now, runs-get, runs-list, runs-cancel, runs-delete, runs-repair, secrets, files, dbfs, token, discovery
+or any; kinds are status, html, redirect, hang, drop_before, drop_after, no_run_id and delay: 2s.
 
 While it runs:
   GET  /stand-in/runs, /stand-in/calls        what there is, and what was asked
@@ -411,6 +413,10 @@ pub(crate) struct JobsApi {
     /// Jobs, tokens, secrets, limits and faults, JSON or YAML. Without it every job id is accepted and its runs succeed.
     #[arg(long, value_name = "FILE")]
     pub(crate) jobs: Option<PathBuf>,
+    /// Folder whose `Volumes/CATALOG/SCHEMA/VOLUME` are served over the Files API and whose `dbfs` over the API of DBFS. A
+    /// volume is there when its folder is.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) volumes: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -13,7 +13,7 @@ use super::{DeltaEngine, Outcome, Session, acons, args, journal, output};
 use crate::engine::{CheckReport, Looked, SystemClock};
 use crate::error_chain::chain;
 use crate::secrets::Secrets;
-use crate::sources::{self, kafka::Clusters};
+use crate::sources::{self, kafka::Clusters, trigger_file::Beside};
 
 pub(super) async fn run(session: &Session, args: &args::Check) -> Result<Outcome> {
     let mode = if args.baseline { Mode::Baseline } else { Mode::Detect };
@@ -58,7 +58,8 @@ async fn look(
     let kind = acon.source.kind();
     let progress = session.progress(format!("looking at {kind}"));
     let secrets = Arc::new(Secrets::of(&acon.domain, acon.token.as_ref()));
-    let source = sources::build(&acon.source, clusters, &secrets);
+    let runs = Arc::new(Beside(engine.blobs().clone()));
+    let source = sources::build(&acon.source, clusters, &secrets, runs).patient();
     let patience = Duration::from_secs(args.deadline);
     let pass = engine.check(kind, &source, mode, patience, &SystemClock).await;
     progress.finish_and_clear();
@@ -114,5 +115,6 @@ pub(super) fn describe(news: &Manifest) -> String {
             [file, ..] => format!("{} new files, first {}", files.len(), file.path),
             [] => String::new(),
         },
+        Manifest::ManyFiles(many) => format!("{} new files", many.count),
     }
 }

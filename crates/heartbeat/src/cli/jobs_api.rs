@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use super::{Outcome, Session, args};
-use crate::jobs_api::{StandIn, StandInConfig};
+use crate::jobs_api::{FilesConfig, StandIn, StandInConfig};
 
 pub(super) async fn run(session: &Session, args: args::JobsApi) -> Result<Outcome> {
     let mut config = match &args.jobs {
@@ -12,6 +12,7 @@ pub(super) async fn run(session: &Session, args: args::JobsApi) -> Result<Outcom
         None => StandInConfig::default(),
     };
     config.listen = args.listen;
+    config.files = args.volumes.map(FilesConfig::of);
     let stand_in = StandIn::start(config).await?;
     let url = stand_in.url();
     session.printer.data(&json!({"url": url}), || format!("Jobs API stand-in at {url}; Ctrl-C ends it\n"))?;

@@ -9,7 +9,7 @@ use heartbeat_core::acon::{Acon, Finding, SourceConfig, SourceKind};
 use heartbeat_core::detect::{Mode, questions};
 use heartbeat_core::row::{ControlRow, SensorRow};
 use heartbeat_core::sensor::View;
-use heartbeat_core::source::{Ask, Asset, Since, Source};
+use heartbeat_core::source::{Ask, Asset, Since};
 use heartbeat_core::table::Table;
 use heartbeat_delta::DeltaRecord;
 use jiff::Timestamp;
@@ -22,6 +22,7 @@ use crate::jobs::{JobsClient, RunFilter, RunPhase, Settings};
 use crate::paths::journal_of;
 use crate::secrets::Secrets;
 use crate::sources::kafka::Clusters;
+use crate::sources::trigger_file::NoRuns;
 use crate::{secrets, sources};
 
 /// How long the sources may take to answer `--connect`.
@@ -141,22 +142,29 @@ async fn look_at_sources(acon: &Acon, view: &View, warnings: &mut Vec<Finding>) 
     let asks: Arc<[Ask]> =
         asked.iter().map(|question| Ask { asset: question.asset.clone(), since: Since::Now }).collect();
     let secrets = Arc::new(Secrets::of(&acon.domain, acon.token.as_ref()));
-    let source = sources::build(&acon.source, &Clusters::default(), &secrets);
+    // Nothing is remembered: what large folders hold is not read.
+    let source = sources::build(&acon.source, &Clusters::default(), &secrets, Arc::new(NoRuns));
     let without_rows = products_without_rows(acon, &asks);
     let deadline = Instant::now() + PATIENCE;
     let reached = without_rows.iter().map(|product| source.reach(product, deadline));
-    let (answers, reached) = join(source.look(&asks, deadline), join_all(reached)).await;
+    let (answers, reached) = join(source.probe(&asks, deadline), join_all(reached)).await;
     let ending = source.ending_certificates().into_iter();
     warnings.extend(ending.map(|problem| Finding { path: "kafka_configs".to_owned(), problem }));
     for (question, answer) in asked.iter().zip(answers) {
-        if let Err(error) = answer {
-            let id = &view.sensors[question.sensor].id;
-            findings.push(Finding { path: format!("sensor `{id}`"), problem: chain(&error) });
+        let path = || format!("sensor `{}`", view.sensors[question.sensor].id);
+        match answer {
+            Ok(None) => {}
+            Ok(Some(problem)) => warnings.push(Finding { path: path(), problem }),
+            Err(error) => findings.push(Finding { path: path(), problem: chain(&error) }),
         }
     }
     for (product, reached) in without_rows.into_iter().zip(reached) {
         if let Err(error) = reached {
-            findings.push(Finding { path: format!("kafka_configs.{product}"), problem: chain(&error) });
+            let path = match &acon.source {
+                SourceConfig::Kafka(_) => format!("kafka_configs.{product}"),
+                SourceConfig::TriggerFile(_) => "base_trigger_file_location".to_owned(),
+            };
+            findings.push(Finding { path, problem: chain(&error) });
         }
     }
     findings
@@ -164,7 +172,10 @@ async fn look_at_sources(acon: &Acon, view: &View, warnings: &mut Vec<Finding>) 
 
 /// Nobody asks about them yet, but they were configured to be reached.
 fn products_without_rows<'a>(acon: &'a Acon, asks: &[Ask]) -> Vec<&'a str> {
-    let SourceConfig::Kafka(products) = &acon.source else { return Vec::new() };
+    let SourceConfig::Kafka(products) = &acon.source else {
+        // The base itself, where no folder stands for it.
+        return if asks.is_empty() { vec![""] } else { Vec::new() };
+    };
     let has_rows = |name: &str| {
         asks.iter().any(|ask| matches!(&ask.asset, Asset::Topic { product, .. } if product == name))
     };

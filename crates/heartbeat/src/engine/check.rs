@@ -11,7 +11,7 @@ use heartbeat_core::position::{Manifest, Position};
 use heartbeat_core::row::{ControlRow, SensorRow};
 use heartbeat_core::sensor::{Sensor, View};
 use heartbeat_core::source::{Answer, Finding, Since, Source};
-use heartbeat_core::state::{LARGEST_INLINE, StoredManifest, StoredPosition};
+use heartbeat_core::state::{FolderBeside, LARGEST_INLINE, StoredManifest, StoredPosition};
 use heartbeat_core::table::{Blobs, Table};
 use jiff::Timestamp;
 
@@ -228,7 +228,16 @@ where
         if json.len() <= LARGEST_INLINE {
             return Ok(position.into());
         }
-        self.stored_beside(json, "position").await.map(StoredPosition::Sha256)
+        let runs: Vec<String> = match &position {
+            Position::Files(folder) => folder.runs.iter().map(|run| run.sha256.clone()).collect(),
+            Position::Kafka(_) | Position::Topics(_) => Vec::new(),
+        };
+        let sha256 = self.stored_beside(json, "position").await?;
+        Ok(if runs.is_empty() {
+            StoredPosition::Sha256(sha256)
+        } else {
+            StoredPosition::Folder(FolderBeside { sha256, runs })
+        })
     }
 
     async fn stored_manifest(&self, manifest: &Manifest) -> Result<StoredManifest, String> {

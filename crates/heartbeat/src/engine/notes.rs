@@ -156,6 +156,7 @@ fn describe(manifest: &StoredManifest) -> String {
             [file] => format!("new file {}", file.path),
             files => format!("{} new files", files.len()),
         },
+        StoredManifest::ManyFiles(many) => format!("{} new files", many.count),
         StoredManifest::Sha256(digest) => format!("news, listed beside the sensor table as {digest}"),
     }
 }

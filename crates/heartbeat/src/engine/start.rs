@@ -9,7 +9,7 @@ use heartbeat_core::follow::{earlier_runs, retain_later};
 use heartbeat_core::ids::JobId;
 use heartbeat_core::jobs::{Jobs, Order, Run, RunState};
 use heartbeat_core::news;
-use heartbeat_core::position::Manifest;
+use heartbeat_core::position::{Manifest, ManyFiles};
 use heartbeat_core::row::{ControlRow, SensorRow};
 use heartbeat_core::sensor::View;
 use heartbeat_core::state::{Claim, StoredManifest};
@@ -203,7 +203,9 @@ where
 /// When the oldest of the news arrived, where the source tells.
 fn arrival(manifest: &StoredManifest) -> Option<Timestamp> {
     match manifest {
-        StoredManifest::Files(files) => files.iter().filter_map(|file| file.modified).min(),
+        StoredManifest::Files(files) | StoredManifest::ManyFiles(ManyFiles { first: files, .. }) => {
+            files.iter().filter_map(|file| file.modified).min()
+        }
         StoredManifest::Offsets(_) | StoredManifest::Topics(_) | StoredManifest::Sha256(_) => None,
     }
 }

@@ -52,7 +52,7 @@ impl std::error::Error for Answer {}
 
 impl Answer {
     /// Takes the answer apart. `secret` is blotted out should the other side echo it.
-    pub(super) fn read(status: StatusCode, location: Option<&str>, body: &[u8], secret: &str) -> Self {
+    pub(crate) fn read(status: StatusCode, location: Option<&str>, body: &[u8], secret: &str) -> Self {
         let text = String::from_utf8_lossy(body);
         let text = text.trim_start_matches('\u{feff}').trim();
         let (shape, error_code, message) = take_apart(text);
@@ -74,7 +74,7 @@ impl Answer {
 
     /// Whether the body speaks of throttling, whatever the status. Such answers were seen with 400 and 500
     /// (databricks-sdk-py#274).
-    pub(super) fn says_throttled(&self) -> bool {
+    pub(crate) fn says_throttled(&self) -> bool {
         self.error_code.as_deref() == Some("REQUEST_LIMIT_EXCEEDED")
             || self.message.contains("RPC token bucket limit has been exceeded")
             || self.message.contains("REQUEST_LIMIT_EXCEEDED")

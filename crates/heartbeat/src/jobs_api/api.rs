@@ -1,4 +1,4 @@
-//! What the stand-in answers: a request and the state in, a reply out. No I/O, no clock.
+//! What the stand-in answers: a request and the state in, a reply out. No clock, and no I/O but on the folder of files.
 
 use axum::http::HeaderMap;
 use jiff::Timestamp;
@@ -9,7 +9,7 @@ use super::job_spec::RunResult;
 use super::record::RecordedCall;
 use super::reply::Reply;
 use super::state::{RunRefusal, StartRefusal, State};
-use super::{listing, run_now, vault, view};
+use super::{files, listing, run_now, vault, view};
 
 /// An HTTP request, as far as the API looks at it.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +47,8 @@ enum Endpoint {
     Delete,
     Repair,
     Secrets,
+    Files,
+    Dbfs,
     Token,
     Discovery,
     /// Everything else, which is not there.
@@ -65,6 +67,8 @@ impl Endpoint {
             ("POST", "runs/delete") => Self::Delete,
             ("POST", "runs/repair") => Self::Repair,
             _ if path.starts_with(vault::PREFIX) => Self::Secrets,
+            _ if path.starts_with(files::FILES_PREFIX) => Self::Files,
+            _ if path.starts_with(files::DBFS_PREFIX) => Self::Dbfs,
             ("POST", _) if path.ends_with("/token") => Self::Token,
             ("GET", _) if path.contains("/.well-known/") || path == "/aad/auth" => Self::Discovery,
             _ => Self::Nothing,
@@ -81,6 +85,8 @@ impl Endpoint {
             Self::Delete => ("runs/delete", FaultTarget::RunsDelete),
             Self::Repair => ("runs/repair", FaultTarget::RunsRepair),
             Self::Secrets => ("secrets", FaultTarget::Secrets),
+            Self::Files => ("files", FaultTarget::Files),
+            Self::Dbfs => ("dbfs", FaultTarget::Dbfs),
             Self::Token => ("token", FaultTarget::Token),
             Self::Discovery => ("discovery", FaultTarget::Discovery),
             Self::Nothing => ("other", FaultTarget::Any),
@@ -131,7 +137,12 @@ fn job_of(state: &State, endpoint: Endpoint, request: &Request<'_>) -> Option<i6
         Endpoint::List => return listing::Query::parse(request.query).ok()?.job_id,
         Endpoint::Get => query_run_id(request.query),
         Endpoint::Cancel | Endpoint::Delete | Endpoint::Repair => body_run_id(request.body),
-        Endpoint::Secrets | Endpoint::Token | Endpoint::Discovery | Endpoint::Nothing => None,
+        Endpoint::Secrets
+        | Endpoint::Files
+        | Endpoint::Dbfs
+        | Endpoint::Token
+        | Endpoint::Discovery
+        | Endpoint::Nothing => None,
     };
     state.run(run?).map(|run| run.job_id)
 }
@@ -172,6 +183,10 @@ fn serve(
             let repairs = state.run(run_id).map_or(0, |run| i64::from(run.repairs));
             Ok(json!({"repair_id": run_id + repairs}))
         }),
+        Endpoint::Files | Endpoint::Dbfs => {
+            let files = state.config.files.as_ref();
+            files.and_then(|files| files::answer(files, &request)).unwrap_or_else(nothing)
+        }
         Endpoint::Secrets => state.vault.answer(&request, now).unwrap_or_else(nothing),
         Endpoint::Token | Endpoint::Discovery | Endpoint::Nothing => nothing(),
     };

@@ -68,6 +68,8 @@ pub struct StandInConfig {
     pub azure: Option<AzureConfig>,
     /// Secrets by scope and key.
     pub secrets: BTreeMap<String, BTreeMap<String, Secret>>,
+    /// Files in volumes and in DBFS; `None`: there are no such APIs.
+    pub files: Option<FilesConfig>,
     /// Faults from the start on, in order.
     pub faults: Vec<Fault>,
 }
@@ -86,8 +88,25 @@ impl Default for StandInConfig {
             oauth: None,
             azure: None,
             secrets: BTreeMap::new(),
+            files: None,
             faults: Vec::new(),
         }
+    }
+}
+
+/// Files in volumes and in DBFS.
+#[derive(Debug, Clone)]
+pub struct FilesConfig {
+    /// The folder with `Volumes/CATALOG/SCHEMA/VOLUME` and `dbfs`.
+    pub folder: PathBuf,
+    /// Most entries of a directory of a volume that are told at once.
+    pub page: usize,
+}
+
+impl FilesConfig {
+    /// A folder, listed as the platform does: at most 1,000 entries at once.
+    pub fn of(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into(), page: 1000 }
     }
 }
 

@@ -46,6 +46,10 @@ pub enum FaultTarget {
     RunsRepair,
     /// Every call of the Secrets API.
     Secrets,
+    /// Every call of the Files API.
+    Files,
+    /// Every call of the API of DBFS.
+    Dbfs,
     /// Asking for an access token, of Databricks or Azure.
     Token,
     /// Asking where access tokens are to be had.

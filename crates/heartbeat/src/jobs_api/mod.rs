@@ -2,8 +2,8 @@
 //!
 //! It serves run-now, runs/get, runs/list, runs/cancel, runs/delete and runs/repair in versions 2.1 and 2.2 as the
 //! platform does where that is known: idempotency tokens, concurrency limits with and without queue, error bodies, both
-//! forms of run state, paging; the Secrets API; and access tokens for service principals of Databricks and Azure. A
-//! run's job may be a shell command. Faults can be made on purpose, above all those in which a run is made and its
+//! forms of run state, paging; the Secrets API; access tokens for service principals of Databricks and Azure; and files
+//! in volumes and in DBFS, from a folder of this machine. A run's job may be a shell command. Faults can be made on purpose, above all those in which a run is made and its
 //! answer lost. State is in memory and bounded: a stand-in that is started again knows nothing, and the oldest ended
 //! runs are forgotten with their tokens.
 //!
@@ -15,6 +15,7 @@ mod api;
 mod commands;
 mod config;
 mod fault;
+mod files;
 mod identity;
 mod job_spec;
 mod line;
@@ -29,6 +30,7 @@ mod view;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +39,7 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-pub use self::config::{AzureConfig, ConfigError, OAuthConfig, StandInConfig};
+pub use self::config::{AzureConfig, ConfigError, FilesConfig, OAuthConfig, StandInConfig};
 pub use self::fault::{Fault, FaultKind, FaultTarget, StatusFault};
 pub use self::job_spec::{JobSpec, RunResult};
 pub use self::record::{Phase, RecordedCall, RunRecord};
@@ -70,11 +72,23 @@ pub enum StandInError {
         /// Why.
         source: io::Error,
     },
+    /// The folder of files can't be used.
+    #[error("the folder {folder} of volumes and dbfs can't be used; make it first", folder = folder.display())]
+    Files {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
 }
 
 impl StandIn {
     /// Listens and serves, on the current tokio runtime. It answers from the moment this returns.
-    pub async fn start(config: StandInConfig) -> Result<StandInHandle, StandInError> {
+    pub async fn start(mut config: StandInConfig) -> Result<StandInHandle, StandInError> {
+        if let Some(files) = &mut config.files {
+            let named = |source| StandInError::Files { folder: files.folder.clone(), source };
+            files.folder = files::prepare(&files.folder).map_err(named)?;
+        }
         let named = |source| StandInError::Listen { addr: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(named)?;
         let addr = listener.local_addr().map_err(named)?;
@@ -143,7 +157,7 @@ impl StandInHandle {
     }
 
     /// Calls so far, lost ones too: `run-now`, `runs/get`, `runs/list`, `runs/cancel`, `runs/delete`, `runs/repair`,
-    /// `secrets`, `token`, `discovery` or `other`.
+    /// `secrets`, `files`, `dbfs`, `token`, `discovery` or `other`.
     pub fn count(&self, call: &str) -> u64 {
         self.shared.step(|state, _| state.counts.get(call).copied().unwrap_or_default())
     }

@@ -8,21 +8,29 @@ use serde_json::{Value, json};
 pub(super) struct Reply {
     pub(super) status: u16,
     pub(super) headers: Vec<(String, String)>,
-    pub(super) body: String,
+    pub(super) body: Vec<u8>,
 }
 
 impl Reply {
     pub(super) fn json(status: u16, body: &impl Serialize) -> Self {
-        let body = serde_json::to_string(body).unwrap_or_else(|_| "{}".to_owned());
+        let body = serde_json::to_vec(body).unwrap_or_else(|_| b"{}".to_vec());
         Self::new(status, "application/json", body)
     }
 
     pub(super) fn text(status: u16, body: String) -> Self {
-        Self::new(status, "text/plain; charset=utf-8", body)
+        Self::new(status, "text/plain; charset=utf-8", body.into_bytes())
     }
 
     pub(super) fn html(status: u16, body: &str) -> Self {
-        Self::new(status, "text/html; charset=utf-8", body.to_owned())
+        Self::new(status, "text/html; charset=utf-8", body.as_bytes().to_vec())
+    }
+
+    pub(super) fn bytes(status: u16, body: Vec<u8>) -> Self {
+        Self::new(status, "application/octet-stream", body)
+    }
+
+    pub(super) fn empty(status: u16) -> Self {
+        Self { status, headers: Vec::new(), body: Vec::new() }
     }
 
     /// An error in the API's own form. `code` is a name, or a number as in 401 and 403.
@@ -36,7 +44,12 @@ impl Reply {
         self
     }
 
-    fn new(status: u16, kind: &str, body: String) -> Self {
+    #[cfg(test)]
+    pub(super) fn told(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    fn new(status: u16, kind: &str, body: Vec<u8>) -> Self {
         Self { status, headers: vec![("content-type".to_owned(), kind.to_owned())], body }
     }
 }

@@ -126,7 +126,7 @@ mod tests {
     #[case(r#"{"job_id": 1, "idempotency_token": 1}"#, "MALFORMED_REQUEST")]
     fn mistakes_are_refused(#[case] body: &str, #[case] code: &str) {
         let reply = read(body.as_bytes()).unwrap_err();
-        assert!(reply.status == 400 && reply.body.contains(code), "{reply:?}");
+        assert!(reply.status == 400 && reply.told().contains(code), "{reply:?}");
     }
 
     #[test]
@@ -135,6 +135,6 @@ mod tests {
             read(format!(r#"{{"job_id":1,"idempotency_token":"{}"}}"#, "ä".repeat(length)).as_bytes())
         };
         assert!(read(64).is_ok());
-        assert!(read(65).unwrap_err().body.contains("INVALID_PARAMETER_VALUE"));
+        assert!(read(65).unwrap_err().told().contains("INVALID_PARAMETER_VALUE"));
     }
 }

@@ -10,7 +10,7 @@ use heartbeat_core::acon::SourceConfig;
 use heartbeat_core::source::{Answer, Ask, Source, SourceError};
 
 use self::kafka::{CertificateEnd, Clusters, KafkaSource};
-use self::trigger_file::TriggerFileSource;
+use self::trigger_file::{RunStore, TriggerFileSource};
 use crate::secrets::Secrets;
 
 /// A source of any kind, as an ACON configures it.
@@ -19,22 +19,54 @@ pub enum AnySource {
     /// Kafka topics.
     Kafka(KafkaSource),
     /// Folders of trigger files.
-    TriggerFile(TriggerFileSource),
+    TriggerFile(Box<TriggerFileSource>),
 }
 
 /// The source of an ACON. Nothing is connected to and no secret read yet; `secrets` are the ACON's.
-pub fn build(config: &SourceConfig, clusters: &Clusters, secrets: &Arc<Secrets>) -> AnySource {
+///
+/// `runs` is where the lists of seen files of large folders are kept.
+pub fn build(
+    config: &SourceConfig,
+    clusters: &Clusters,
+    secrets: &Arc<Secrets>,
+    runs: Arc<dyn RunStore>,
+) -> AnySource {
     match config {
         SourceConfig::Kafka(products) => {
             AnySource::Kafka(KafkaSource::new(products.clone(), clusters, secrets))
         }
         SourceConfig::TriggerFile(files) => {
-            AnySource::TriggerFile(TriggerFileSource::new(&files.base.to_string()))
+            AnySource::TriggerFile(Box::new(TriggerFileSource::new(files, secrets, runs)))
         }
     }
 }
 
 impl AnySource {
+    /// The same for a command that looks once: what takes long is not put off to the next look.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        match self {
+            Self::Kafka(source) => Self::Kafka(source),
+            Self::TriggerFile(source) => Self::TriggerFile(Box::new(source.patient())),
+        }
+    }
+
+    /// Whether each row's topic or folder can be looked at, with a remark where something is odd. Asks for no more than
+    /// that takes.
+    pub async fn probe(
+        &self,
+        asks: &Arc<[Ask]>,
+        deadline: Instant,
+    ) -> Vec<Result<Option<String>, SourceError>> {
+        match self {
+            Self::Kafka(source) => {
+                let looked = source.look(asks, deadline).await;
+                looked.into_iter().map(|answer| answer.map(|_| None)).collect()
+            }
+            Self::TriggerFile(source) => source.probe(asks, deadline).await,
+        }
+    }
+
     /// When the certificates end that were used or shown so far.
     pub fn certificate_ends(&self) -> Vec<CertificateEnd> {
         match self {
@@ -43,11 +75,12 @@ impl AnySource {
         }
     }
 
-    /// Whether a product's brokers can be connected to, as its rows would.
+    /// Whether a product's brokers can be connected to, as its rows would; of trigger files, whether the base can be
+    /// listed.
     pub async fn reach(&self, product: &str, deadline: Instant) -> Result<(), SourceError> {
         match self {
             Self::Kafka(source) => source.reach(product, deadline).await,
-            Self::TriggerFile(_) => Ok(()),
+            Self::TriggerFile(source) => source.reach(deadline).await,
         }
     }
 

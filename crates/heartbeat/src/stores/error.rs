@@ -4,6 +4,7 @@ use std::error::Error;
 
 use heartbeat_core::source::SourceError;
 
+use crate::error_chain::chain;
 use crate::secrets::SecretError;
 
 /// A call that failed, with what it was about: "folder `s3://b/x`", "file `...`".
@@ -77,22 +78,31 @@ impl StoreError {
     }
 }
 
-impl From<StoreError> for SourceError {
-    fn from(error: StoreError) -> Self {
-        let StoreError { what, fault } = error;
-        match fault {
-            Fault::Missing => Self::NotFound { what },
+impl StoreError {
+    /// As a source tells it; for each row that it concerns.
+    pub fn to_source(&self) -> SourceError {
+        let what = self.what.clone();
+        match &self.fault {
+            Fault::Missing => SourceError::NotFound { what },
             Fault::Forbidden { need, told } => {
-                Self::NotAllowed { what: format!("{what}; {need} is needed ({told})") }
+                SourceError::NotAllowed { what: format!("{what}; {need} is needed ({told})") }
             }
-            Fault::Misconfigured(problem) => Self::Misconfigured { problem: format!("{what}: {problem}") },
-            Fault::Timeout => Self::Timeout { what },
-            Fault::Nonsense(problem) => Self::Doubtful { what, problem },
+            Fault::Misconfigured(problem) => {
+                SourceError::Misconfigured { problem: format!("{what}: {problem}") }
+            }
+            Fault::Timeout => SourceError::Timeout { what },
+            Fault::Nonsense(problem) => SourceError::Doubtful { what, problem: problem.clone() },
             fault @ (Fault::Credentials(_)
             | Fault::NoCredentials(_)
             | Fault::Secret(_)
             | Fault::Unreachable { .. }
-            | Fault::InDoubt) => Self::Unreachable { what, cause: Box::new(fault) },
+            | Fault::InDoubt) => SourceError::Unreachable { what, cause: chain(fault).into() },
         }
+    }
+}
+
+impl From<StoreError> for SourceError {
+    fn from(error: StoreError) -> Self {
+        error.to_source()
     }
 }

@@ -42,6 +42,17 @@ pub struct TrafficCount {
     pub received: u64,
 }
 
+impl TrafficCount {
+    /// What came since an earlier count; all of it where the count began anew in between.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        if self.requests < earlier.requests || self.received < earlier.received {
+            return self;
+        }
+        Self { requests: self.requests - earlier.requests, received: self.received - earlier.received }
+    }
+}
+
 impl Traffic {
     /// So far.
     pub fn count(&self) -> TrafficCount {
@@ -97,12 +108,14 @@ impl Wire {
     }
 
     /// Sends what `make` makes, anew for each try (a signature has a time), until there is an answer that says
-    /// something: not 408, 429, 500, 502, 503 or 504. At most `most` bytes of its body are read.
-    pub(super) async fn send(
+    /// something: not 408, 429, 500, 502, 503 or 504.
+    // `Fn` and not `AsyncFn`: a future that holds one of the latter's cannot be shown to be `Send`, and whoever looks at
+    // stores is spawned.
+    pub(super) async fn send<Made: Future<Output = Result<Request<Bytes>, Fault>>>(
         &self,
         what: &str,
         deadline: Instant,
-        make: impl AsyncFn() -> Result<Request<Bytes>, Fault>,
+        make: impl Fn() -> Made,
     ) -> Result<Answer, StoreError> {
         let mut repeated_blindly = false;
         let mut wait = FIRST_WAIT;

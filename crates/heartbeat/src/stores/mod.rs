@@ -11,8 +11,10 @@ mod files_api;
 mod gcs;
 mod http;
 pub(crate) mod local;
+pub mod memory;
 pub(crate) mod s3;
 pub mod tables;
+mod workspace;
 mod xml;
 
 use std::sync::Arc;
@@ -42,6 +44,8 @@ pub enum Store {
     Volume(Box<files_api::FilesApi>),
     /// DBFS.
     Dbfs(Box<dbfs::Dbfs>),
+    /// This process.
+    Memory(memory::Memory),
 }
 
 /// What one request lists: files at any depth whose path begins with `prefix`.
@@ -151,6 +155,7 @@ impl Store {
     pub fn order(&self) -> Order {
         match self {
             Self::S3(_) | Self::Gcs(_) => Order::ByPath,
+            Self::Memory(store) => store.order(),
             Self::Local(_) | Self::Azure(_) | Self::Volume(_) | Self::Dbfs(_) => Order::None,
         }
     }
@@ -164,6 +169,7 @@ impl Store {
             Self::Gcs(store) => store.list(listing, deadline).await,
             Self::Volume(store) => store.list(listing, deadline).await,
             Self::Dbfs(store) => store.list(listing, deadline).await,
+            Self::Memory(store) => store.list(listing),
         }
     }
 
@@ -177,6 +183,7 @@ impl Store {
             Self::Gcs(store) => store.create(path, body, deadline).await,
             Self::Volume(store) => store.create(path, body, deadline).await,
             Self::Dbfs(store) => store.create(path, body, deadline).await,
+            Self::Memory(store) => Ok(store.create(path, body)),
         }
     }
 
@@ -189,6 +196,7 @@ impl Store {
             Self::Gcs(store) => store.read(path, deadline).await,
             Self::Volume(store) => store.read(path, deadline).await,
             Self::Dbfs(store) => store.read(path, deadline).await,
+            Self::Memory(store) => Ok(store.read(path)),
         }
     }
 
@@ -201,6 +209,10 @@ impl Store {
             Self::Gcs(store) => store.delete(path, deadline).await,
             Self::Volume(store) => store.delete(path, deadline).await,
             Self::Dbfs(store) => store.delete(path, deadline).await,
+            Self::Memory(store) => {
+                store.remove(path);
+                Ok(())
+            }
         }
     }
 
@@ -213,6 +225,7 @@ impl Store {
             Self::Gcs(store) => store.url(path),
             Self::Volume(store) => store.url(path),
             Self::Dbfs(store) => store.url(path),
+            Self::Memory(_) => format!("memory:/{path}"),
         }
     }
 
@@ -225,6 +238,7 @@ impl Store {
             Self::Gcs(store) => store.traffic(),
             Self::Volume(store) => store.traffic(),
             Self::Dbfs(store) => store.traffic(),
+            Self::Memory(store) => store.traffic(),
         }
     }
 }

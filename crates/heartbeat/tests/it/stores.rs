@@ -1,3 +1,4 @@
-//! Stores: real servers of S3, Azure and Google Cloud Storage.
+//! Clients of stores, each against a server that speaks its protocol.
 
 mod tables;
+mod volumes;

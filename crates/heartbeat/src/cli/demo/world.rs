@@ -136,6 +136,7 @@ async fn start_workspace(jobs: &Path) -> Result<StandInHandle> {
             tracing::debug!(error = %error, "the usual port is taken, any other will do");
             Ok(StandIn::start(config).await?)
         }
+        Err(error @ StandInError::Files { .. }) => Err(error.into()),
     }
 }
 

@@ -78,7 +78,9 @@ impl Ledger {
         let (from, to) = match old.manifest.as_ref().and_then(|stored| stored.inline().ok()) {
             None => return Some("news without a manifest is accounted for".to_owned()),
             Some(Manifest::Offsets(ranges)) => (ranges[0].from, ranges[0].to),
-            Some(Manifest::Topics(_)) => return Some("a row of several topics".to_owned()),
+            Some(Manifest::Topics(_) | Manifest::ManyFiles(_)) => {
+                return Some("a row of another kind".to_owned());
+            }
             Some(Manifest::Files(files)) => {
                 let number = |file: &NewFile| file.path.parse::<i64>().unwrap();
                 let (first, last) = (files.iter().map(number).min()?, files.iter().map(number).max()?);

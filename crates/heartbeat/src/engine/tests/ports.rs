@@ -111,7 +111,8 @@ fn answer(world: &World, ask: &Ask) -> Result<Finding, SourceError> {
     let arrived = world.upstreams.lock().unwrap().get(name).cloned().unwrap_or_default();
     let (position, news) = match &ask.asset {
         Asset::Folder { .. } => {
-            let position = FilesPosition { folder: name.clone(), seen: arrived.iter().cloned().collect() };
+            let position =
+                FilesPosition { seen: arrived.iter().cloned().collect(), ..FilesPosition::of(name.clone()) };
             let known = match &ask.since {
                 Since::Position(Position::Files(known)) => known.seen.clone(),
                 _ => std::collections::BTreeSet::default(),

@@ -1,7 +1,8 @@
 //! Why there are no credentials, or why a token could not be had with them.
 
+use super::Origin;
 use crate::jobs::error::Trouble;
-use crate::jobs::{Answer, Domain, TokenError};
+use crate::jobs::{Answer, BadDomain, Domain, TokenError};
 
 /// Why no credentials could be chosen for a workspace. Never holds a secret.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,26 @@ pub enum AuthError {
         file: String,
         /// The profile asked for.
         profile: String,
+    },
+    /// Nothing says which workspace is meant.
+    #[error(
+        "no workspace is named: give an ACON, set DATABRICKS_HOST, or name a profile of {file} that has a host \
+         (DATABRICKS_CONFIG_PROFILE){remark}"
+    )]
+    NoHost {
+        /// The file with the profiles.
+        file: String,
+        /// What was found and could not be used, behind a semicolon.
+        remark: String,
+    },
+    /// A host that is no workspace.
+    #[error("the host of {origin} cannot be used")]
+    BadHost {
+        /// Where it was found.
+        origin: Origin,
+        /// Why.
+        #[source]
+        why: BadDomain,
     },
     /// The name of the section with the settings.
     #[error("`__settings__` is no profile: the name is reserved")]

@@ -8,6 +8,7 @@ mod azure;
 mod cache;
 mod error;
 mod grant;
+mod host;
 mod profiles;
 mod resolve;
 mod signer;
@@ -20,8 +21,9 @@ pub(crate) use self::attributes::{FILE_VARIABLE, variables};
 pub use self::azure::AzureCloud;
 pub use self::error::{AuthError, GrantError};
 pub(super) use self::grant::Asker;
+pub(crate) use self::host::{host, names_host};
 pub use self::resolve::{ConfigFile, Explicit, needs_file, resolve};
-pub(super) use self::signer::Signer;
+pub(crate) use self::signer::{Signature, Signer};
 use super::Token;
 
 /// Credentials of a workspace.

@@ -23,7 +23,7 @@ use super::azure::AzureCloud;
 use super::error::AuthError;
 use super::profiles::{DEFAULT, Profiles, SETTINGS};
 use super::{AzurePrincipal, Credentials, Method, OAuthClient, Origin};
-use crate::jobs::{Domain, Token};
+use crate::jobs::{BadDomain, Domain, Token};
 
 /// What the ACON says.
 #[derive(Debug, Clone)]
@@ -114,7 +114,7 @@ pub fn resolve(
     Err(AuthError::NoCredentials { domain: domain.clone(), file: file.name.to_owned(), remark })
 }
 
-fn profile_named(environment: &BTreeMap<String, String>) -> Option<&str> {
+pub(super) fn profile_named(environment: &BTreeMap<String, String>) -> Option<&str> {
     environment.get(PROFILE_VARIABLE).map(String::as_str).filter(|name| !name.is_empty())
 }
 
@@ -130,11 +130,16 @@ fn usable_environment(
     }
 }
 
-/// Whether a host as people write it is this workspace: with or without scheme, path and query.
+/// Whether a host as people write it is this workspace.
 fn is_host_of(domain: &Domain, host: &str) -> bool {
+    domain_of(host).is_ok_and(|host| host == *domain)
+}
+
+/// The workspace of a host as people write it: with or without scheme, path and query.
+pub(super) fn domain_of(host: &str) -> Result<Domain, BadDomain> {
     let (scheme, rest) = host.trim().split_once("://").unwrap_or(("https", host.trim()));
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    Domain::parse(&format!("{scheme}://{authority}")).is_ok_and(|host| host == *domain)
+    Domain::parse(&format!("{scheme}://{authority}"))
 }
 
 /// The profile for a workspace when none is named: the one with its host, else the default if that has no host.

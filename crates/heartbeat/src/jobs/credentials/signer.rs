@@ -11,7 +11,7 @@ use super::cache::{Granted, Lease, TokenCache};
 use super::error::GrantError;
 use super::grant::{self, Asker};
 use super::{AzureCloud, AzurePrincipal, Credentials, Method, OAuthClient};
-use crate::jobs::{Domain, Token, TokenError};
+use crate::jobs::{ClientError, Domain, Settings, Token, TokenError, transport};
 
 const WORKSPACE_ID: HeaderName = HeaderName::from_static("x-databricks-workspace-id");
 const AZURE_RESOURCE: HeaderName = HeaderName::from_static("x-databricks-azure-workspace-resource-id");
@@ -29,7 +29,7 @@ fn user_agent(method: &str) -> String {
 
 /// Signs calls.
 #[derive(Debug)]
-pub(in crate::jobs) struct Signer {
+pub(crate) struct Signer {
     /// What every call carries.
     fixed: HeaderMap,
     kind: Kind,
@@ -43,15 +43,15 @@ enum Kind {
 
 /// What goes with one try. Its `Debug` hides it.
 #[derive(Clone)]
-pub(in crate::jobs) struct Signature {
-    pub(in crate::jobs) headers: HeaderMap,
+pub(crate) struct Signature {
+    pub(crate) headers: HeaderMap,
     token: Token,
     leases: Vec<Arc<Lease>>,
 }
 
 impl Signature {
     /// The access token, to blot it out where it is echoed.
-    pub(in crate::jobs) fn secret(&self) -> &str {
+    pub(crate) fn secret(&self) -> &str {
         self.token.expose()
     }
 }
@@ -63,6 +63,14 @@ impl fmt::Debug for Signature {
 }
 
 impl Signer {
+    /// A signer for calls of a workspace's other APIs, which are made elsewhere. Sends nothing.
+    pub(crate) fn of(credentials: &Credentials, domain: &Domain) -> Result<Self, ClientError> {
+        let settings = Settings::default();
+        let http = transport::http_client(domain, &settings)?;
+        let asker = Asker { http, backoff: settings.backoff, try_limit: settings.try_limit };
+        Self::new(credentials, domain, asker).map_err(ClientError::Credentials)
+    }
+
     /// A signer for one workspace. Sends nothing.
     pub(in crate::jobs) fn new(
         credentials: &Credentials,
@@ -94,7 +102,7 @@ impl Signer {
     }
 
     /// The headers for a call that is made now. Waits only if there is no good token.
-    pub(in crate::jobs) async fn sign(&self) -> Result<Signature, Arc<GrantError>> {
+    pub(crate) async fn sign(&self) -> Result<Signature, Arc<GrantError>> {
         match &self.kind {
             Kind::Token(token) => Ok(self.signature(token.clone(), Vec::new())),
             Kind::Renewed { bearer, management } => {
@@ -108,7 +116,7 @@ impl Signer {
     }
 
     /// Other headers after a 401. `None`: there are no others to be had.
-    pub(in crate::jobs) async fn renew(&self, refused: &Signature) -> Option<Signature> {
+    pub(crate) async fn renew(&self, refused: &Signature) -> Option<Signature> {
         let Kind::Renewed { bearer, management } = &self.kind else { return None };
         let caches = std::iter::once(bearer).chain(management);
         let mut leases = Vec::new();

@@ -20,9 +20,10 @@ fn call(state: &mut State, method: &str, target: &str, body: &str, second: i64) 
     let headers = bearer("Bearer x");
     let request = Request { method, path, query, headers: &headers, body: body.as_bytes() };
     match answer(state, request, at(second)) {
-        Delivery::Send(reply) => {
-            (reply.status, serde_json::from_str(&reply.body).unwrap_or(Value::String(reply.body)))
-        }
+        Delivery::Send(reply) => (
+            reply.status,
+            serde_json::from_slice(&reply.body).unwrap_or_else(|_| Value::String(reply.told())),
+        ),
         other => panic!("{other:?}"),
     }
 }
@@ -99,7 +100,7 @@ fn credentials_are_asked_for(#[case] authorization: Option<&str>, #[case] status
         body: br#"{"job_id":1}"#,
     };
     let Delivery::Send(reply) = answer(&mut state, request, at(0)) else { panic!() };
-    let body: Value = serde_json::from_str(&reply.body).unwrap();
+    let body: Value = serde_json::from_slice(&reply.body).unwrap();
     assert_eq!((reply.status, &body["error_code"]), (status, &code));
     assert_eq!(state.runs().count(), 0);
     assert_eq!((state.calls[0].status, state.calls[0].body.as_str()), (Some(status), r#"{"job_id":1}"#));
@@ -138,7 +139,7 @@ fn faults_before_leave_no_run_and_faults_after_do() {
     assert!(matches!(hit(FaultKind::Html), (Delivery::Send(reply), 0, false) if reply.status == 200));
     assert!(matches!(hit(FaultKind::Redirect), (Delivery::Send(reply), 0, false) if reply.status == 302));
     assert_eq!(hit(FaultKind::DropAfter), (Delivery::Drop, 1, true));
-    assert!(matches!(hit(FaultKind::NoRunId), (Delivery::Send(reply), 1, true) if reply.body == "{}"));
+    assert!(matches!(hit(FaultKind::NoRunId), (Delivery::Send(reply), 1, true) if reply.body == b"{}"));
     let second = std::time::Duration::from_secs(1);
     assert!(matches!(hit(FaultKind::Delay(second)), (Delivery::SendAfter(..), 1, true)));
 }
@@ -242,7 +243,7 @@ fn grant(state: &mut State, target: &str, authorization: &str, body: &str, secon
     let request =
         Request { method: "POST", path: target, query: "", headers: &headers, body: body.as_bytes() };
     let Delivery::Send(reply) = answer(state, request, at(second)) else { panic!() };
-    (reply.status, serde_json::from_str(&reply.body).unwrap())
+    (reply.status, serde_json::from_slice(&reply.body).unwrap())
 }
 
 #[test]

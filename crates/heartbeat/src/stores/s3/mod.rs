@@ -181,15 +181,16 @@ impl S3 {
             let skew = self.skew.load(Ordering::Relaxed);
             let answer = self
                 .wire
-                .send(what, deadline, async || {
+                .send(what, deadline, || {
                     let mut request = Request::builder().method(method.clone()).uri(&url);
                     for (name, value) in headers {
                         request = request.header(*name, value);
                     }
-                    let request = request
-                        .body(body.clone())
-                        .map_err(|error| Fault::Misconfigured(error.to_string()))?;
-                    self.credentials.sign(request, "s3", &self.reach.region, skew).await
+                    let request = request.body(body.clone());
+                    Box::pin(async move {
+                        let request = request.map_err(|error| Fault::Misconfigured(error.to_string()))?;
+                        self.credentials.sign(request, "s3", &self.reach.region, skew).await
+                    })
                 })
                 .await?;
             if answer.status.is_success() {

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use heartbeat::jobs::credentials::{ConfigFile, Explicit, Method, resolve};
 use heartbeat::jobs::{AuthError, Credentials, Domain, Token};
+use heartbeat::jobs_api::{FilesConfig, StandIn, StandInConfig};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -52,6 +53,21 @@ secrets: {my-scope: {my-key: välue, other: x}, empty: {}}
 ";
     let stand_in = stand_in(jobs).await;
     run(python, "workspace_sdk.py", &stand_in.url()).await;
+    stand_in.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_official_sdk_works_with_the_stand_ins_volumes_and_dbfs() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(folder.path().join("Volumes/main/default/landing")).unwrap();
+    let config = StandInConfig {
+        token: Some(Token::parse("local-token").unwrap()),
+        files: Some(FilesConfig { page: 3, ..FilesConfig::of(folder.path()) }),
+        ..StandInConfig::default()
+    };
+    let stand_in = StandIn::start(config).await.unwrap();
+    run(python, "volumes_sdk.py", &stand_in.url()).await;
     stand_in.stop().await;
 }
 

@@ -1,0 +1,623 @@
+//! Trigger files: each new file below `<base>/<sensor_id>/` is news.
+//!
+//! New means a path that was not seen before: files may come late, out of order, under any name and in folders
+//! below the sensor's. Names that begin with `.` or `_`, names that end with `.tmp`, and directories are never
+//! news; neither is anything below a folder whose name begins with `.` or `_`. A file that is overwritten is not
+//! new, as in Auto Loader. A name that has gone is remembered for a week.
+//!
+//! A look lists small folders whole, many in one listing where the store lists by path; of a large folder it asks for
+//! what lies behind the newest names, and lists it whole in parts now and then. `plan` says which, `sweep`, `part` and
+//! `here` list, `judge` says what a listing means for a row.
+
+mod here;
+mod judge;
+mod large;
+mod part;
+mod plan;
+mod runs;
+mod sweep;
+#[cfg(test)]
+mod tests;
+pub(crate) mod trust;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt as _, stream};
+use heartbeat_core::acon::{TriggerFiles, TriggerTrust};
+use heartbeat_core::files::{MOST_INLINE, is_trigger};
+use heartbeat_core::location::Location;
+use heartbeat_core::secret::Secret;
+use heartbeat_core::source::{Answer, Ask, Asset, Finding, Since, Source, SourceError};
+use jiff::SignedDuration;
+
+use self::judge::{FirstLook, Rules, Sight, Standing};
+pub use self::large::FullListing;
+use self::large::Large;
+use self::part::Folder;
+use self::runs::Runs;
+pub use self::runs::{Beside, NoRuns, RunStore};
+use self::sweep::Swept;
+use self::trust::Judge;
+use crate::secrets::Secrets;
+use crate::stores::{Listing, Order, Start, Store, StoreError, TrafficCount};
+
+/// Requests that wait for an answer at a time.
+const AT_A_TIME: usize = 16;
+
+/// Folders of this machine that are read at a time.
+const READERS: usize = 8;
+
+/// Trigger files below one base folder.
+pub struct TriggerFileSource {
+    config: TriggerFiles,
+    secrets: Arc<Secrets>,
+    runs: Runs,
+    /// Finishes full listings within a look, for commands that look once.
+    patient: bool,
+    limits: Limits,
+    opened: tokio::sync::Mutex<Option<Opened>>,
+    folders: Mutex<HashMap<String, Memory>>,
+    /// Files below the base in folders that no row asked about, as far as it was seen.
+    beside: Mutex<u64>,
+}
+
+/// What is large. Tests make do with less.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Names in a position.
+    pub(crate) inline: usize,
+    /// Files of a folder that is swept with others.
+    pub(crate) swept: u64,
+    /// Files that a sweep takes along of one folder.
+    pub(crate) taken: usize,
+    /// Files of one stretch on a store without an order, where each stretch needs the whole listing.
+    pub(crate) stretch: usize,
+    /// Time that one look spends on the full listing of a folder: what is new behind the newest names comes first.
+    pub(crate) listing: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            inline: MOST_INLINE,
+            swept: plan::MOST_SWEPT,
+            taken: 5_000,
+            stretch: 200_000,
+            listing: Duration::from_millis(400),
+        }
+    }
+}
+
+/// The store, with the key of the signatures.
+#[derive(Debug)]
+struct Opened {
+    store: Arc<Store>,
+    key: Option<Secret>,
+    at: Instant,
+}
+
+/// Credentials that are refused are read again, but not more often than this.
+const REOPENED: Duration = Duration::from_secs(30);
+
+/// What is left of the deadline when a call to the store is given up, so that what it has found so far is kept.
+const RESERVE: Duration = Duration::from_millis(50);
+
+/// What is kept of a folder between looks. It only saves work.
+#[derive(Debug, Default)]
+struct Memory {
+    large: Large,
+    /// The directories that were read, and the questions that had nothing new in them.
+    quiet: Option<Quiet>,
+    /// The directories as they were when the last full listing of a large folder began.
+    listed: Option<here::Directories>,
+}
+
+/// Directories in which nothing was new for these questions.
+#[derive(Debug)]
+struct Quiet {
+    directories: here::Directories,
+    asks: Vec<Ask>,
+}
+
+impl fmt::Debug for TriggerFileSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TriggerFileSource").field("base", &self.config.base).finish_non_exhaustive()
+    }
+}
+
+impl TriggerFileSource {
+    /// A source of an ACON's files. Nothing is asked and no secret read yet.
+    pub fn new(config: &TriggerFiles, secrets: &Arc<Secrets>, runs: Arc<dyn RunStore>) -> Self {
+        Self {
+            config: config.clone(),
+            secrets: Arc::clone(secrets),
+            runs: Runs::new(runs),
+            patient: false,
+            limits: Limits::default(),
+            opened: tokio::sync::Mutex::default(),
+            folders: Mutex::default(),
+            beside: Mutex::default(),
+        }
+    }
+
+    /// The same for a command that looks once: what takes long is not put off to the next look.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        Self { patient: true, ..self }
+    }
+
+    #[cfg(test)]
+    fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// The same on a store that is open already.
+    #[must_use]
+    pub fn on(mut self, store: Arc<Store>) -> Self {
+        self.opened = tokio::sync::Mutex::new(Some(Opened { store, key: None, at: Instant::now() }));
+        self
+    }
+
+    /// Requests and bytes so far, of the store as it is open now.
+    pub async fn traffic(&self) -> TrafficCount {
+        self.opened.lock().await.as_ref().map(|opened| opened.store.traffic()).unwrap_or_default()
+    }
+
+    /// What full listings of large folders cost, and when the next are.
+    pub fn full_listings(&self) -> Vec<FullListing> {
+        let folders = self.folders();
+        let mut listings: Vec<FullListing> =
+            folders.iter().filter_map(|(name, memory)| memory.large.report(name)).collect();
+        listings.sort_unstable_by(|one, two| one.folder.cmp(&two.folder));
+        listings
+    }
+
+    /// Whether the base can be listed.
+    pub async fn reach(&self, deadline: Instant) -> Result<(), SourceError> {
+        let (store, _) = self.open().await?;
+        store.list(&Listing { prefix: "", start: Start::Beginning, limit: 1 }, deadline).await?;
+        Ok(())
+    }
+
+    /// Whether each folder can be listed, with a remark where nothing is in one: a store without directories does not
+    /// tell a folder that is empty from one that is misspelt.
+    pub async fn probe(&self, asks: &[Ask], deadline: Instant) -> Vec<Result<Option<String>, SourceError>> {
+        let store = match self.open().await {
+            Ok((store, _)) => store,
+            Err(error) => return asks.iter().map(|_| Err(again(&error))).collect(),
+        };
+        let probes: Vec<_> = asks.iter().map(|ask| probe(&store, ask, deadline)).collect();
+        stream::iter(probes).buffered(AT_A_TIME).collect().await
+    }
+
+    async fn open(&self) -> Result<(Arc<Store>, Option<Secret>), SourceError> {
+        let mut opened = self.opened.lock().await;
+        if let Some(Opened { store, key, .. }) = &*opened {
+            return Ok((Arc::clone(store), key.clone()));
+        }
+        let mut store = Store::open(&self.config.base, &self.config.storage, &self.secrets).await?;
+        let key = match &self.config.trust {
+            TriggerTrust::Signed(reference) => {
+                Some(self.secrets.resolve(reference).await.map_err(|error| SourceError::Unreachable {
+                    what: "the `signing_key` of the trigger files".to_owned(),
+                    cause: Box::new(error),
+                })?)
+            }
+            TriggerTrust::Anyone | TriggerTrust::Owners(_) => None,
+        };
+        if let (Store::S3(s3), TriggerTrust::Owners(_)) = (&mut store, &self.config.trust) {
+            s3.tell_owners();
+        }
+        let store = Arc::new(store);
+        *opened = Some(Opened { store: Arc::clone(&store), key: key.clone(), at: Instant::now() });
+        Ok((store, key))
+    }
+
+    fn folders(&self) -> MutexGuard<'_, HashMap<String, Memory>> {
+        self.folders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rules(&self) -> Rules {
+        let max_age = self.config.max_file_age.and_then(|age| SignedDuration::try_from(age).ok());
+        Rules { max_age, include_existing: self.config.include_existing, most_inline: self.limits.inline }
+    }
+
+    /// URL of a folder, as positions name it.
+    fn folder_url(&self, store: &Store, name: &str) -> String {
+        match (&self.config.base, store) {
+            (Location::Local(_), store) => store.url(name),
+            (base, _) => base.join(name).to_string(),
+        }
+    }
+}
+
+impl Source for TriggerFileSource {
+    async fn look(&self, asks: &Arc<[Ask]>, deadline: Instant) -> Vec<Result<Answer, SourceError>> {
+        let opened = tokio::time::timeout_at(deadline.into(), self.open()).await;
+        let (store, key) = match opened {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(error)) => return asks.iter().map(|_| Err(again(&error))).collect(),
+            Err(_) => {
+                let what = format!("store of `{}`", self.config.base);
+                return asks.iter().map(|_| Err(SourceError::Timeout { what: what.clone() })).collect();
+            }
+        };
+        let calls = deadline.checked_sub(RESERVE).unwrap_or(deadline);
+        let pass = Pass { source: self, store, key, asks, deadline: calls, end: deadline };
+        pass.run().await
+    }
+}
+
+/// One look.
+struct Pass<'a> {
+    source: &'a TriggerFileSource,
+    store: Arc<Store>,
+    key: Option<Secret>,
+    asks: &'a Arc<[Ask]>,
+    /// Of calls to the store.
+    deadline: Instant,
+    /// Of the look.
+    end: Instant,
+}
+
+type Answers = Vec<(usize, Result<Answer, SourceError>)>;
+
+/// A folder that is asked about, with the numbers of the questions.
+struct Group<'a> {
+    name: &'a str,
+    asks: Vec<usize>,
+}
+
+impl<'a> Pass<'a> {
+    async fn run(self) -> Vec<Result<Answer, SourceError>> {
+        let mut groups: BTreeMap<Vec<u8>, Group<'a>> = BTreeMap::new();
+        let mut answers: Vec<Option<Result<Answer, SourceError>>> = self.asks.iter().map(|_| None).collect();
+        for (index, ask) in self.asks.iter().enumerate() {
+            match &ask.asset {
+                // In the order of paths: `a-b/x` stands before `a/x`.
+                Asset::Folder { name } => groups
+                    .entry(format!("{name}/").into_bytes())
+                    .or_insert_with(|| Group { name, asks: Vec::new() })
+                    .asks
+                    .push(index),
+                Asset::Topic { .. } => {
+                    let problem = "a Kafka topic is not a trigger folder".to_owned();
+                    answers[index] = Some(Err(SourceError::Misconfigured { problem }));
+                }
+            }
+        }
+        let groups: Vec<Group<'a>> = groups.into_values().collect();
+        if self.listed(&groups, &mut answers).await {
+            let mut opened = self.source.opened.lock().await;
+            if opened.as_ref().is_some_and(|opened| opened.at.elapsed() > REOPENED) {
+                self.source.secrets.doubt();
+                *opened = None;
+            }
+        }
+        let answered = answers.into_iter().zip(self.asks.iter());
+        answered.map(|(answer, ask)| answer.unwrap_or_else(|| Err(self.timeout(ask)))).collect()
+    }
+
+    /// Lists the folders and judges them. True when the credentials should be read again.
+    async fn listed(
+        &self,
+        groups: &[Group<'a>],
+        answers: &mut [Option<Result<Answer, SourceError>>],
+    ) -> bool {
+        let plan = self.plan(groups);
+        let mut doubts = false;
+        let mut alone = plan.alone;
+        if let Store::Local(_) = &*self.store {
+            alone = self.stand(groups, answers).await;
+        }
+        let sweeps = plan.sweeps.iter().map(|folders| self.sweep(groups, folders));
+        let sweeps: Vec<_> = sweeps.collect();
+        let mut swept = stream::iter(sweeps).buffer_unordered(AT_A_TIME);
+        while let Ok(Some(sweep)) = tokio::time::timeout_at(self.end.into(), swept.next()).await {
+            doubts |= sweep.doubts;
+            alone.extend(sweep.too_much);
+            for (index, answer) in sweep.answers {
+                answers[index] = Some(answer);
+            }
+        }
+        drop(swept);
+        let at_a_time = if matches!(*self.store, Store::Local(_)) { READERS } else { AT_A_TIME };
+        let folders: Vec<_> = alone.into_iter().map(|index| self.alone(&groups[index])).collect();
+        let mut folders = stream::iter(folders).buffer_unordered(at_a_time);
+        while let Ok(Some((found, doubtful))) = tokio::time::timeout_at(self.end.into(), folders.next()).await
+        {
+            doubts |= doubtful;
+            for (index, answer) in found {
+                answers[index] = Some(answer);
+            }
+        }
+        doubts
+    }
+
+    fn plan(&self, groups: &[Group<'a>]) -> plan::Plan {
+        let files: Vec<Option<u64>> = groups.iter().map(|group| self.known(group)).collect();
+        match &*self.store {
+            Store::Local(_) | Store::Volume(_) | Store::Dbfs(_) => {
+                plan::Plan { sweeps: Vec::new(), alone: (0..groups.len()).collect() }
+            }
+            store if store.order() == Order::ByPath => plan::by_path(&files, self.source.limits.swept),
+            _ => {
+                let beside = *self.source.beside.lock().unwrap_or_else(PoisonError::into_inner);
+                plan::whole_or_each(&files, beside, self.source.limits.swept)
+            }
+        }
+    }
+
+    /// Files that were seen in a folder; `None` where a row has not looked yet.
+    fn known(&self, group: &Group<'a>) -> Option<u64> {
+        let of = |index: &usize| match &self.asks[*index].since {
+            Since::Position(heartbeat_core::position::Position::Files(cursor)) => Some(cursor.names()),
+            _ => None,
+        };
+        let is_being_listed =
+            self.source.folders().get(group.name).is_some_and(|memory| memory.large.is_first());
+        // Where one row knows that it is large, it is.
+        let known = group.asks.iter().filter_map(of).max();
+        if is_being_listed { known.max(Some(u64::from(u32::MAX))) } else { known }
+    }
+
+    async fn sweep(&self, groups: &[Group<'a>], folders: &[usize]) -> Sweep {
+        let names: Vec<&str> = folders.iter().map(|index| groups[*index].name).collect();
+        let counts = |path: &str, folder: &str| self.counts(path, folder);
+        let taken = self.source.limits.taken;
+        let swept = match self.store.order() {
+            Order::ByPath => sweep::by_path(&self.store, &names, &counts, taken, self.deadline).await,
+            Order::None => sweep::whole(&self.store, &names, &counts, taken, self.deadline).await.map(
+                |(swept, beside)| {
+                    *self.source.beside.lock().unwrap_or_else(PoisonError::into_inner) = beside;
+                    swept
+                },
+            ),
+        };
+        let mut sweep = Sweep { answers: Vec::new(), too_much: Vec::new(), doubts: false };
+        match swept {
+            Err(error) => {
+                sweep.doubts = error.doubts_credentials();
+                let asked = folders.iter().flat_map(|index| &groups[*index].asks);
+                sweep.answers = asked.map(|index| (*index, Err(error.to_source()))).collect();
+            }
+            Ok(swept) => {
+                for (index, swept) in folders.iter().zip(swept) {
+                    match swept {
+                        Swept::TooMuch => sweep.too_much.push(*index),
+                        Swept::Whole(sight) => {
+                            sweep.answers.extend(self.judged(&groups[*index], &sight).await)
+                        }
+                    }
+                }
+            }
+        }
+        sweep
+    }
+
+    /// One folder by itself. Tells besides whether the credentials are in doubt.
+    async fn alone(&self, group: &Group<'a>) -> (Answers, bool) {
+        let mut memory = self.source.folders().remove(group.name).unwrap_or_default();
+        let found = match &*self.store {
+            Store::Local(_) => self.here(group, &mut memory).await,
+            _ => self.there(group, &mut memory).await,
+        };
+        self.source.folders().insert(group.name.to_owned(), memory);
+        match found {
+            Ok(answers) => (answers, false),
+            Err(error) => {
+                let doubts = error.doubts_credentials();
+                (group.asks.iter().map(|index| (*index, Err(error.to_source()))).collect(), doubts)
+            }
+        }
+    }
+
+    /// A folder of this machine.
+    async fn here(&self, group: &Group<'a>, memory: &mut Memory) -> Result<Answers, StoreError> {
+        if self.is_large(group) {
+            return large::look(self, group, memory).await;
+        }
+        let (sight, directories) = self.read_here(group.name, None, self.source.limits.stretch).await?;
+        if !sight.is_everything() {
+            return large::look(self, group, memory).await;
+        }
+        let answers = self.judged(group, &sight).await;
+        self.is_quiet(group, &answers, directories, memory);
+        Ok(answers)
+    }
+
+    /// Remembers that nothing was new in directories.
+    fn is_quiet(
+        &self,
+        group: &Group<'a>,
+        answers: &Answers,
+        directories: here::Directories,
+        memory: &mut Memory,
+    ) {
+        if answers.iter().all(|(_, answer)| matches!(answer, Ok(Answer::Same))) {
+            let asks = group.asks.iter().map(|index| self.asks[*index].clone()).collect();
+            memory.quiet = Some(Quiet { directories, asks });
+        }
+    }
+
+    /// Folders of this machine that need not be read, because no directory has changed since nothing was new: they are
+    /// answered, and the others left. A directory that hangs keeps one reader.
+    async fn stand(
+        &self,
+        groups: &[Group<'a>],
+        answers: &mut [Option<Result<Answer, SourceError>>],
+    ) -> Vec<usize> {
+        let Store::Local(local) = &*self.store else { return (0..groups.len()).collect() };
+        let mut left = Vec::new();
+        let mut quiet = Vec::new();
+        {
+            let mut folders = self.source.folders();
+            for (index, group) in groups.iter().enumerate() {
+                let memory = folders.get_mut(group.name);
+                let memory = memory.filter(|memory| !memory.large.has_work());
+                let asked = group.asks.iter().map(|index| &self.asks[*index]);
+                match memory.and_then(|memory| memory.quiet.take()) {
+                    Some(found) if found.asks.iter().eq(asked) => quiet.push((index, found)),
+                    _ => left.push(index),
+                }
+            }
+        }
+        let (done, mut arriving) = tokio::sync::mpsc::unbounded_channel();
+        let queue = Arc::new(Mutex::new(quiet));
+        for _ in 0..READERS {
+            let (queue, done, root) = (Arc::clone(&queue), done.clone(), local.root().to_owned());
+            tokio::task::spawn_blocking(move || {
+                while let Some((index, quiet)) = queue.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+                    let stands = quiet.directories.stand(&root);
+                    if done.send((index, quiet, stands)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(done);
+        while let Ok(Some((index, quiet, stands))) =
+            tokio::time::timeout_at(self.end.into(), arriving.recv()).await
+        {
+            let group = &groups[index];
+            if stands {
+                for ask in &group.asks {
+                    answers[*ask] = Some(Ok(Answer::Same));
+                }
+                self.source.folders().entry(group.name.to_owned()).or_default().quiet = Some(quiet);
+            } else {
+                left.push(index);
+            }
+        }
+        left.sort_unstable();
+        left
+    }
+
+    /// A folder on a store.
+    async fn there(&self, group: &Group<'a>, memory: &mut Memory) -> Result<Answers, StoreError> {
+        if self.is_large(group) || self.store.order() == Order::ByPath {
+            return large::look(self, group, memory).await;
+        }
+        let counts = |path: &str, folder: &str| self.counts(path, folder);
+        let folder = self.folder(group.name, &counts);
+        let sight = folder.next(None).await?;
+        if sight.is_everything() {
+            return Ok(self.judged(group, &sight).await);
+        }
+        large::look(self, group, memory).await
+    }
+
+    fn is_large(&self, group: &Group<'a>) -> bool {
+        self.known(group).is_some_and(|files| files > self.source.limits.inline as u64)
+    }
+
+    fn folder<'f>(&'f self, name: &'f str, counts: &'f (dyn Fn(&str, &str) -> bool + Sync)) -> Folder<'f> {
+        Folder {
+            store: &self.store,
+            name,
+            counts,
+            stretch: self.source.limits.stretch,
+            deadline: self.deadline,
+        }
+    }
+
+    async fn read_here(
+        &self,
+        name: &str,
+        after: Option<String>,
+        most: usize,
+    ) -> Result<(Sight, here::Directories), StoreError> {
+        let Store::Local(local) = &*self.store else {
+            return Err(crate::stores::Fault::Misconfigured("is not on this machine".to_owned()).of("folder"));
+        };
+        let (root, name, deadline) = (local.root().to_owned(), name.to_owned(), self.deadline);
+        let pattern = self.source.config.pattern.clone();
+        blocking(move || {
+            let counts = move |path: &str, folder: &str| {
+                is_trigger(path) && pattern.as_ref().is_none_or(|pattern| pattern.matches(path, folder))
+            };
+            here::read(&root, &name, after.as_deref(), most, &counts, deadline)
+        })
+        .await?
+    }
+
+    /// Whether a file in a folder can be news.
+    fn counts(&self, path: &str, folder: &str) -> bool {
+        let pattern = self.source.config.pattern.as_ref();
+        is_trigger(path) && pattern.is_none_or(|pattern| pattern.matches(path, folder))
+    }
+
+    /// All questions about a folder that was seen whole.
+    async fn judged(&self, group: &Group<'a>, sight: &Sight) -> Answers {
+        let mut answers = Vec::with_capacity(group.asks.len());
+        for index in &group.asks {
+            answers
+                .push((*index, self.judge(group.name, &self.asks[*index], sight).await.map(judge::answer)));
+        }
+        answers
+    }
+
+    async fn judge(&self, name: &str, ask: &Ask, sight: &Sight) -> Result<Option<Finding>, SourceError> {
+        let (rules, runs) = (self.source.rules(), &self.source.runs);
+        let folder = self.source.folder_url(&self.store, name);
+        let trusts = self.trusts(name);
+        match judge::standing(ask, &folder, rules)? {
+            Standing::At(cursor) => judge::compare(cursor, sight, rules, runs, &trusts).await,
+            Standing::New(first, remark) => {
+                let mut look = FirstLook::new(&folder, first, remark, rules);
+                look.add(sight, rules, runs, &trusts).await?;
+                look.finish(runs).await.map(Some)
+            }
+        }
+    }
+
+    fn trusts<'s>(&'s self, name: &'s str) -> Judge<'s> {
+        Judge {
+            store: &self.store,
+            sensor_id: name,
+            trust: &self.source.config.trust,
+            key: self.key.as_ref(),
+            deadline: self.deadline,
+        }
+    }
+
+    fn timeout(&self, ask: &Ask) -> SourceError {
+        let what = match &ask.asset {
+            Asset::Folder { name } => self.store.url(name),
+            Asset::Topic { .. } => self.store.url(""),
+        };
+        SourceError::Timeout { what: format!("folder `{what}`") }
+    }
+}
+
+struct Sweep {
+    answers: Answers,
+    too_much: Vec<usize>,
+    doubts: bool,
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        crate::stores::Fault::Unreachable { told: error.to_string(), cause: None }.of("the file system")
+    })
+}
+
+async fn probe(store: &Store, ask: &Ask, deadline: Instant) -> Result<Option<String>, SourceError> {
+    let Asset::Folder { name } = &ask.asset else { return Ok(None) };
+    let prefix = format!("{name}/");
+    let page = store.list(&Listing { prefix: &prefix, start: Start::Beginning, limit: 1 }, deadline).await?;
+    let is_empty = page.files.is_empty() && page.next.is_none();
+    Ok(is_empty.then(|| format!("folder `{}` holds no file yet, or is not the one meant", store.url(name))))
+}
+
+/// The same error for another row.
+fn again(error: &SourceError) -> SourceError {
+    let text = crate::error_chain::chain(error);
+    match error {
+        SourceError::Misconfigured { .. } => SourceError::Misconfigured { problem: text },
+        _ => SourceError::Doubtful { what: "the store of the trigger files".to_owned(), problem: text },
+    }
+}
