@@ -2,7 +2,6 @@
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -10,14 +9,15 @@ use heartbeat_core::location::Location;
 use object_store::path::Path;
 use object_store::{Error, ObjectStoreExt as _};
 
+use super::super::dbfs::Dbfs;
 use super::super::error::{Fault, StoreError};
-use super::super::{LONGEST_BODY, Store};
+use super::super::files_api::FilesApi;
 use super::bucket::words;
 use super::{TableStores, split};
 use crate::paths::local_path;
 
 /// A CSV of so many bytes has a hundred thousand rows and more.
-const LONGEST: u64 = 64 << 20;
+const LONGEST: usize = 32 << 20;
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -58,26 +58,32 @@ impl TableStores {
             error => Fault::Unreachable { told: words(&error), cause: None },
         };
         let found = store.get(&key).await.map_err(failed)?;
-        if found.meta.size > LONGEST {
-            return Err(Fault::Misconfigured(format!("is longer than {} MiB", LONGEST >> 20)));
+        if found.meta.size > LONGEST as u64 {
+            return Err(too_long());
         }
         found.bytes().await.map_err(failed)
     }
 
     async fn of_workspace(&self, folder: &Location, name: &str) -> Result<Bytes, StoreError> {
-        let store = Store::open(folder, &self.options, &Arc::clone(&self.secrets)).await?;
-        let what = format!("file `{}`", store.url(name));
-        match store.read(name, Instant::now() + PATIENCE).await? {
-            None => Err(Fault::Missing.of(what)),
-            // Half a CSV would delete the rows of the other half.
-            Some(bytes) if bytes.len() >= LONGEST_BODY => Err(Fault::Misconfigured(format!(
-                "is longer than the {} KiB that are read over the workspace; copy it to this machine",
-                LONGEST_BODY >> 10
-            ))
-            .of(what)),
-            Some(bytes) => Ok(bytes),
-        }
+        let deadline = Instant::now() + PATIENCE;
+        let what = || format!("file `{}`", folder.join(name));
+        let read = match folder {
+            Location::Volume(path) => {
+                FilesApi::open(path, &self.secrets).await?.whole(name, deadline).await?
+            }
+            Location::Dbfs(path) => {
+                Dbfs::open(path, &self.secrets).await?.whole(name, LONGEST, deadline).await?
+            }
+            _ => None,
+        };
+        let bytes = read.ok_or_else(|| Fault::Missing.of(what()))?;
+        // Half a CSV would delete the rows of the other half.
+        if bytes.len() > LONGEST { Err(too_long().of(what())) } else { Ok(bytes) }
     }
+}
+
+fn too_long() -> Fault {
+    Fault::Misconfigured(format!("is longer than {} MiB", LONGEST >> 20))
 }
 
 /// Folder and name of a file that the workspace has.

@@ -1,6 +1,6 @@
 //! The whole life of a job over tables on each store.
 
-use heartbeat::jobs_api::{StandIn, StandInConfig};
+use heartbeat::jobs_api::{FilesConfig, StandIn, StandInConfig};
 use heartbeat_core::conformance::all;
 use heartbeat_core::row::{ControlRow, SensorRow};
 use heartbeat_core::table::{Changes, Commit, Table as _};
@@ -103,6 +103,36 @@ async fn a_csv_is_read_from_a_store() {
     assert_eq!(fed["inserted"].as_array().unwrap().len(), 2_000);
     let missing = shop.run(&[&["feed", "--csv", "s3://heartbeat/none.csv"], &CONTROL[..]].concat()).await;
     assert!(missing.err.contains("file `s3://heartbeat/none.csv`: does not exist"), "{missing:?}");
+}
+
+#[rstest]
+#[case::volume("Volumes/c/s/v/rows.csv", "/Volumes/c/s/v/rows.csv")]
+#[case::dbfs("dbfs/feeds/rows.csv", "dbfs:/feeds/rows.csv")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_csv_is_read_from_a_workspace(#[case] file: &str, #[case] location: &str) {
+    let served = tempfile::tempdir().unwrap();
+    let many: Vec<i64> = (1..=30_000).collect();
+    let path = served.path().join(file);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, csv(&many)).unwrap();
+    assert!(path.metadata().unwrap().len() > 1_000_000);
+    let files = Some(FilesConfig::of(served.path()));
+    let workspace = StandIn::start(StandInConfig { files, ..StandInConfig::default() }).await.unwrap();
+    let project = crate::support::project::Project::new();
+    let feed = |location: &str| {
+        project.run_with(
+            &["feed", "--csv", location, "--output", "json", "--control-table", "db.control"],
+            |command| {
+                command.env("DATABRICKS_HOST", workspace.url()).env("DATABRICKS_TOKEN", "any");
+            },
+        )
+    };
+    let fed = feed(location);
+    assert_eq!(fed.code, Some(0), "{fed:?}");
+    let told: Value = serde_json::from_str(&fed.out).unwrap();
+    assert_eq!(told["inserted"].as_array().unwrap().len(), 30_000);
+    let missing = feed(&location.replace("rows", "none"));
+    assert!(missing.err.contains("does not exist"), "{missing:?}");
 }
 
 /// Tables may be named by URLs, of which each place has several.
