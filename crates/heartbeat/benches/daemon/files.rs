@@ -135,7 +135,8 @@ pub(crate) async fn here() {
         std::fs::File::create(folder.join(series::name(number))).unwrap();
     }
     let config = TriggerFiles::at(Location::parse(dir.path().to_str().unwrap()).unwrap());
-    let source = TriggerFileSource::new(&config, &Arc::new(Secrets::default()), Arc::new(series::Kept::default()));
+    let source =
+        TriggerFileSource::new(&config, &Arc::new(Secrets::default()), Arc::new(series::Kept::default()));
     let names = ["t".to_owned()];
     let mut since = vec![Since::Beginning];
     let patient = source.patient();
@@ -165,7 +166,10 @@ pub(crate) async fn here() {
         look(&patient, &names, &mut since).await;
     }
     let (idle, new, bare) = (median(idle), median(new), median(bare));
-    println!("idle pass {idle:.3} ms; pass with 1 new {new:.0} ms; bare directory read {bare:.0} ms: {:.2} times", new / bare);
+    println!(
+        "idle pass {idle:.3} ms; pass with 1 new {new:.0} ms; bare directory read {bare:.0} ms: {:.2} times",
+        new / bare
+    );
 }
 
 /// From a file that is there to its accepted run, on a real S3.
@@ -174,8 +178,11 @@ pub(crate) async fn latency(length: Duration) {
     println!("\nfile on S3 to accepted run-now, 300 folders");
     println!("period       events      p50      p99      max   bar p99");
     for (period, seconds) in [("1s", 1.0), ("5s", 5.0)] {
-        let pairs =
-            [("aws_endpoint", servers.get("S3C")), ("aws_access_key_id", "k"), ("aws_secret_access_key", "s")];
+        let pairs = [
+            ("aws_endpoint", servers.get("S3C")),
+            ("aws_access_key_id", "k"),
+            ("aws_secret_access_key", "s"),
+        ];
         let location = format!("s3://heartbeat/{}", fresh());
         let store = Arc::new(open(&location, &pairs).await.unwrap());
         let yard = Yard::new("{}").await;
@@ -241,7 +248,9 @@ async fn look(source: &TriggerFileSource, names: &[String], since: &mut [Since])
         .map(|(name, since)| Ask { asset: Asset::Folder { name: name.clone() }, since: since.clone() })
         .collect();
     let mut news = 0;
-    for (since, answer) in since.iter_mut().zip(source.look(&asks, Instant::now() + Duration::from_mins(10)).await) {
+    for (since, answer) in
+        since.iter_mut().zip(source.look(&asks, Instant::now() + Duration::from_mins(10)).await)
+    {
         if let Answer::Found(found) = answer.unwrap() {
             news += usize::from(found.news.is_some());
             *since = Since::Position(found.position);

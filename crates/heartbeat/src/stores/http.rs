@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 
 use super::error::{Fault, StoreError};
+use super::{Created, LONGEST_BODY};
 use crate::error_chain::chain;
 
 /// Most tries of one request.
@@ -90,6 +91,11 @@ impl Answer {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
+
+    /// As much of a file as is read: a store may send all of it whatever range it was asked for.
+    pub(super) fn beginning(&self) -> Bytes {
+        self.body.slice(..self.body.len().min(LONGEST_BODY))
+    }
 }
 
 impl Wire {
@@ -158,8 +164,14 @@ impl Wire {
     }
 
     async fn once(&self, request: Request<Bytes>) -> Result<Answer, Failed> {
+        let path = request.uri().path().to_owned();
         let request = reqwest::Request::try_from(request)
             .map_err(|error| Failed::For(Fault::Misconfigured(chain(&error.without_url()))))?;
+        if request.url().path() != path {
+            // Another file than the one that is meant would be read, or deleted.
+            let problem = "a path with a part that is `.` or `..` cannot be asked for";
+            return Err(Failed::For(Fault::Misconfigured(problem.to_owned())));
+        }
         self.traffic.requests.fetch_add(1, Ordering::Relaxed);
         let passing = |error: reqwest::Error| {
             let blind = !error.is_connect();
@@ -205,6 +217,16 @@ impl From<Fault> for Failed {
 
 fn is_passing(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
+}
+
+/// Whose file is there after a creation whose answer was lost: `found` is the answer to a question for its headers, and
+/// ours has `id` in the one named `header`.
+pub(super) fn whose(found: &Answer, header: &str, id: &str) -> Result<Created, Fault> {
+    if !found.status.is_success() {
+        // Gone again, or not ours to see: nobody can tell.
+        return Err(Fault::InDoubt);
+    }
+    Ok(if found.header(header) == Some(id) { Created::Done } else { Created::Taken })
 }
 
 /// Whether a URL may be spoken to without TLS: this machine, or by an option.

@@ -12,6 +12,7 @@ mod gcs;
 mod http;
 pub(crate) mod local;
 pub mod memory;
+mod options;
 pub(crate) mod s3;
 pub mod tables;
 mod workspace;

@@ -19,10 +19,11 @@ use bytes::Bytes;
 use heartbeat_core::acon::StorageOptions;
 use jiff::Timestamp;
 
-pub(crate) use self::credentials::{AwsCredentials, Set};
+pub(crate) use self::credentials::AwsCredentials;
 pub(crate) use self::reach::Reach;
 use super::error::{Fault, StoreError};
-use super::http::{Answer, TrafficCount, Wire};
+use super::http::{Answer, TrafficCount, Wire, whose};
+use super::options::Set;
 use super::xml::{ErrorDocument, encoded, encoded_path};
 use super::{Created, LONGEST_BODY, Listing, Page, Start};
 use crate::secrets::Secrets;
@@ -126,12 +127,11 @@ impl S3 {
                 status if status.is_success() => return Ok(Created::Done),
                 StatusCode::PRECONDITION_FAILED if answer.repeated_blindly => {
                     let found = self.ask(&what, Method::HEAD, &key, "", &[], Bytes::new(), deadline).await?;
-                    let is_ours = found.header("x-amz-meta-heartbeat") == Some(id.as_str());
-                    return Ok(if is_ours { Created::Done } else { Created::Taken });
+                    return whose(&found, "x-amz-meta-heartbeat", &id).map_err(|fault| fault.of(what));
                 }
                 StatusCode::PRECONDITION_FAILED => return Ok(Created::Taken),
                 // Somebody else is just writing it; the second try tells whether they did.
-                StatusCode::CONFLICT => {}
+                StatusCode::CONFLICT if is_race(&answer) => {}
                 _ => return Err(self.refusal(&answer, "s3:PutObject").of(what)),
             }
         }
@@ -144,7 +144,7 @@ impl S3 {
         let range = [("range", format!("bytes=0-{}", LONGEST_BODY - 1))];
         let answer = self.ask(&what, Method::GET, &key, "", &range, Bytes::new(), deadline).await?;
         match answer.status {
-            status if status.is_success() => Ok(Some(answer.body)),
+            status if status.is_success() => Ok(Some(answer.beginning())),
             // An empty object has no first byte.
             StatusCode::RANGE_NOT_SATISFIABLE => Ok(Some(Bytes::new())),
             StatusCode::NOT_FOUND if ErrorDocument::of(&answer.body).code != "NoSuchBucket" => Ok(None),
@@ -258,6 +258,11 @@ impl S3 {
             _ => Fault::Nonsense(told),
         }
     }
+}
+
+/// Whether a conflict is with another write, rather than with what the store holds: files on the way to ours.
+fn is_race(answer: &Answer) -> bool {
+    matches!(ErrorDocument::of(&answer.body).code.as_str(), "ConditionalRequestConflict" | "OperationAborted")
 }
 
 /// Amazon's own endpoint.

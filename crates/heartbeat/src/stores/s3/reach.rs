@@ -2,8 +2,8 @@
 
 use super::super::error::Fault;
 use super::super::http::check_url;
-use super::amazon;
-use super::credentials::Set;
+use super::super::options::Set;
+use super::{amazon, credentials};
 
 /// Where a bucket is, and what is asked for with every write.
 #[derive(Debug, Clone)]
@@ -26,7 +26,7 @@ pub(crate) struct Encryption {
 impl Reach {
     pub(crate) fn of(bucket: &str, set: &Set) -> Result<Self, Fault> {
         let allows_http = set.flag("aws_allow_http")?.unwrap_or(false);
-        let region = set.region();
+        let region = credentials::region(set);
         let endpoint =
             set.value("aws_endpoint", &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"]);
         let path_style = match set.flag("aws_virtual_hosted_style_request")? {

@@ -1,91 +1,62 @@
 //! Containers of Azure.
 
-use object_store::azure::{MicrosoftAzure, MicrosoftAzureBuilder};
+use std::sync::Arc;
 
+use object_store::azure::{AzureAccessKey, AzureCredential, MicrosoftAzure, MicrosoftAzureBuilder};
+use object_store::{CredentialProvider, Error, Result};
+use reqsign_azure_storage::Credential;
+
+use super::super::azure::{Account, AzureCredentials};
 use super::super::error::Fault;
-use super::super::http::check_url;
-use super::super::s3::Set;
+use super::super::options::Set;
+use super::bucket::Answer;
 use super::{client_options, refused, retries};
 
-/// Options that say who we are. Where one of them is set, the environment's others are not seen: halves of two logins make
-/// none.
-const LOGIN: [&str; 6] = [
-    "azure_storage_account_key",
-    "azure_storage_sas_token",
-    "azure_tenant_id",
-    "azure_client_id",
-    "azure_client_secret",
-    "azure_federated_token_file",
-];
-
 pub(super) fn open(host: Option<&str>, container: &str, set: &Set) -> Result<MicrosoftAzure, Fault> {
-    let allows_http = set.flag("azure_allow_http")?.unwrap_or(false);
-    let of_host = host.and_then(|host| host.split_once('.'));
-    let named = ["AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT"];
-    let account = of_host.map(|(account, _)| account.to_owned());
-    let account = account.or_else(|| set.value("azure_storage_account_name", &named)).ok_or_else(|| {
-        let problem = "the URL names no storage account: write `abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/...`, or \
-                       set `azure_storage_account_name`";
-        Fault::Misconfigured(problem.to_owned())
-    })?;
-    let endpoint = match (set.value("azure_endpoint", &["AZURE_ENDPOINT", "AZURE_STORAGE_ENDPOINT"]), of_host)
-    {
-        (Some(endpoint), _) => check_url("azure_endpoint", &endpoint, allows_http)?,
-        // Tables are read and written by the blob service also where the name is that of the Data Lake.
-        (None, Some((_, rest))) => service(&format!("{account}.{}", rest.replacen("dfs.", "blob.", 1)))?,
-        (None, None) => service(&format!("{account}.blob.core.windows.net"))?,
-    };
-    let is_ours = set.has_any(&LOGIN);
-    let login = |name: &str, variables: &[&str]| set.value(name, if is_ours { &[] } else { variables });
-    let http = endpoint.scheme() == "http";
-    let mut builder = MicrosoftAzureBuilder::new()
+    let account = Account::of(host, set)?;
+    let credentials = AzureCredentials::new(&account.name, set)?;
+    MicrosoftAzureBuilder::new()
         .with_container_name(container)
-        .with_account(account)
-        .with_endpoint(endpoint.as_str().trim_end_matches('/').to_owned())
-        .with_client_options(client_options(http))
-        .with_retry(retries());
-    if let Some(authority) = set.value("", &["AZURE_AUTHORITY_HOST"]) {
-        builder = builder.with_authority_host(authority);
-    }
-    let key = login("azure_storage_account_key", &["AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_KEY"]);
-    let signature = login("azure_storage_sas_token", &["AZURE_STORAGE_SAS_TOKEN"]);
-    let tenant = login("azure_tenant_id", &["AZURE_TENANT_ID"]);
-    let client = login("azure_client_id", &["AZURE_CLIENT_ID"]);
-    let secret = login("azure_client_secret", &["AZURE_CLIENT_SECRET"]);
-    let token_file = login("azure_federated_token_file", &["AZURE_FEDERATED_TOKEN_FILE"]);
-    builder = match (key, signature, secret, token_file) {
-        (Some(key), ..) => builder.with_access_key(key),
-        (_, Some(signature), ..) => builder.with_sas_authorization(pairs(&signature)?),
-        (.., Some(secret), _) => {
-            let needed = |value: Option<String>, name: &str| {
-                value.ok_or_else(|| Fault::Misconfigured(format!("`azure_client_secret` needs `{name}`")))
-            };
-            let (client, tenant) = (needed(client, "azure_client_id")?, needed(tenant, "azure_tenant_id")?);
-            builder.with_client_secret_authorization(client, secret, tenant)
-        }
-        (.., file) => {
-            builder = [
-                client.map(|client| -> With { Box::new(|it| it.with_client_id(client)) }),
-                tenant.map(|tenant| -> With { Box::new(|it| it.with_tenant_id(tenant)) }),
-                file.map(|file| -> With { Box::new(|it| it.with_federated_token_file(file)) }),
-            ]
-            .into_iter()
-            .flatten()
-            .fold(builder, |builder, with| with(builder));
-            match set.value("", &["IDENTITY_ENDPOINT"]) {
-                Some(endpoint) => builder.with_msi_endpoint(endpoint),
-                None => builder,
-            }
-        }
-    };
-    builder.build().map_err(refused)
+        .with_endpoint(account.endpoint.as_str().trim_end_matches('/').to_owned())
+        .with_account(account.name)
+        .with_credentials(Arc::new(Login(credentials)))
+        .with_client_options(client_options(account.endpoint.scheme() == "http"))
+        .with_retry(retries())
+        .build()
+        .map_err(refused)
 }
 
-type With = Box<dyn FnOnce(MicrosoftAzureBuilder) -> MicrosoftAzureBuilder>;
+/// The credentials that trigger files would have.
+#[derive(Debug)]
+struct Login(AzureCredentials);
 
-fn service(host: &str) -> Result<url::Url, Fault> {
-    url::Url::parse(&format!("https://{host}"))
-        .map_err(|_| Fault::Misconfigured(format!("`{host}` is no host of a storage account")))
+impl Login {
+    async fn credential(&self) -> Result<Arc<AzureCredential>> {
+        let failed = |fault: Fault| Error::Generic { store: "MicrosoftAzure", source: Box::new(fault) };
+        let found = self.0.credential().await.map_err(failed)?;
+        Ok(Arc::new(match found {
+            Credential::SharedKey { account_key, .. } => {
+                // What is wrong with a key is not told with a part of it.
+                let key = AzureAccessKey::try_new(&account_key);
+                let problem = || Fault::Misconfigured("the account's key is no Base64".to_owned());
+                AzureCredential::AccessKey(key.map_err(|_| failed(problem()))?)
+            }
+            Credential::SasToken { token, .. } => AzureCredential::SASToken(pairs(&token).map_err(failed)?),
+            Credential::BearerToken { token, .. } => AzureCredential::BearerToken(token),
+        }))
+    }
+}
+
+impl CredentialProvider for Login {
+    type Credential = AzureCredential;
+
+    fn get_credential<'life0, 'async_trait>(&'life0 self) -> Answer<'async_trait, Arc<AzureCredential>>
+    where
+        'life0: 'async_trait,
+        Self: 'async_trait,
+    {
+        Box::pin(self.credential())
+    }
 }
 
 /// The parts of a shared access signature, decoded.
@@ -100,4 +71,17 @@ fn pairs(signature: &str) -> Result<Vec<(String, String)>, Fault> {
     // Its text is not repeated: it may be a secret that is only spelt wrongly.
     let problem = "`azure_storage_sas_token` is no shared access signature: it has no `sig`";
     Err(Fault::Misconfigured(problem.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_decoded_once_and_a_wrong_one_not_repeated() {
+        let found = pairs("?sv=2022&sig=a%2Bb+c%3D").unwrap();
+        assert_eq!(found[1], ("sig".to_owned(), "a+b+c=".to_owned()));
+        let error = pairs("hidden").unwrap_err().to_string();
+        assert!(error.contains("no `sig`") && !error.contains("hidden"), "{error}");
+    }
 }

@@ -87,7 +87,8 @@ impl<S: fmt::Display> fmt::Display for Bucket<S> {
     }
 }
 
-type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+/// What `async_trait` makes of an answer.
+pub(super) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
 /// The answer to a call, its error explained.
 fn told<'a, T: 'a>(call: Answer<'a, T>) -> Answer<'a, T> {

@@ -2,7 +2,8 @@
 //!
 //! Tables need what trigger files do not: a log entry that is created only if it is absent, whoever else tries. On stores
 //! they lie on `object_store`, which the Delta kernel reads through as well. There is one client per bucket and process,
-//! whatever number of tables lies in it, and on S3 it has the credentials that trigger files would have.
+//! whatever number of tables lies in it, and it has the credentials that trigger files would have: `object_store` knows neither
+//! profiles nor who has logged in with a command.
 
 mod azure;
 mod bucket;
@@ -28,7 +29,7 @@ use url::Url;
 use self::bucket::Bucket;
 pub(crate) use self::probe::Problem;
 use super::error::{Fault, StoreError};
-use super::s3::Set;
+use super::options::Set;
 use super::xml::encoded_path;
 use crate::paths;
 use crate::secrets::Secrets;

@@ -1,6 +1,5 @@
 //! Buckets of S3.
 
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,7 +7,9 @@ use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, AwsCredent
 use object_store::{CredentialProvider, Error, Result};
 
 use super::super::error::Fault;
-use super::super::s3::{AwsCredentials, Reach, Set};
+use super::super::options::Set;
+use super::super::s3::{AwsCredentials, Reach};
+use super::bucket::Answer;
 use super::{client_options, refused, retries};
 
 /// Credentials that do not say when they end are looked for again: somebody may have renewed a file of them.
@@ -85,9 +86,7 @@ impl Login {
 impl CredentialProvider for Login {
     type Credential = AwsCredential;
 
-    fn get_credential<'life0, 'async_trait>(
-        &'life0 self,
-    ) -> Pin<Box<dyn Future<Output = Result<Arc<AwsCredential>>> + Send + 'async_trait>>
+    fn get_credential<'life0, 'async_trait>(&'life0 self) -> Answer<'async_trait, Arc<AwsCredential>>
     where
         'life0: 'async_trait,
         Self: 'async_trait,

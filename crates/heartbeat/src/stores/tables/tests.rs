@@ -39,11 +39,12 @@ async fn spellings_of_a_place_are_one(#[case] location: &str, #[case] shown: &st
 #[case("/Volumes/c/s/v/t", json!({}), "does not allow tables in volumes")]
 #[case("s3://b/t", json!({"aws_endpoint": "http://10.0.0.1:9000"}), "http to another machine")]
 #[case("s3://b/t", json!({"aws_server_side_encryption": "rot13"}), "rot13")]
-#[case("az://c/t", json!({"azure_storage_account_name": ""}), "names no storage account")]
+#[case("az://c/t", json!({"azure_storage_account_name": ""}), "no storage account")]
+#[case("abfss://c@example.com/t", json!({}), "is no host of Azure")]
 #[case(
-    "az://c/t",
-    json!({"azure_storage_account_key": "", "azure_storage_sas_token": "hidden"}),
-    "has no `sig`"
+    "gs://b/t",
+    json!({"google_skip_signature": false, "google_service_account_key": "hidden"}),
+    "is no JSON object"
 )]
 #[case(
     "az://c/t",

@@ -1,7 +1,4 @@
 //! Control, sensor and journal tables on stores.
-//!
-//! The servers are given by `HEARTBEAT_TEST_STORES=DIR` (`scripts/stores/start DIR` runs them). Without it these cases are
-//! skipped; in CI that is a failure.
 
 mod daemon;
 mod life;
@@ -10,19 +7,19 @@ mod races;
 mod rights;
 mod upkeep;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Stdio;
 
 use heartbeat::stores::tables::TableStores;
-use heartbeat_core::acon::StorageOptions;
 use heartbeat_core::row::{ControlRow, SensorRow};
 use object_store::ObjectStore;
 use object_store::aws::AmazonS3Builder;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 use uuid::Uuid;
+
+use crate::support::stores::{Servers, options};
 
 /// A server, and how it is reached.
 pub(super) struct Server {
@@ -33,24 +30,6 @@ pub(super) struct Server {
 
 const HEADER: &str = "sensor_source,sensor_id,sensor_read_type,asset_description,upstream_key,preprocess_query,\
                       trigger_job_id,trigger_job_name,job_state,dependency_flag\n";
-
-/// What the servers' script has told; `None` when there are none.
-#[expect(clippy::disallowed_methods, reason = "the gate of the real servers")]
-fn servers() -> Option<BTreeMap<String, String>> {
-    match std::env::var("HEARTBEAT_TEST_STORES") {
-        Ok(dir) if !dir.is_empty() => {
-            let text = std::fs::read_to_string(Path::new(&dir).join("env")).unwrap();
-            let pair =
-                |line: &str| line.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
-            Some(text.lines().filter_map(pair).collect())
-        }
-        _ if std::env::var("CI").as_deref() == Ok("true") => panic!("HEARTBEAT_TEST_STORES is unset in CI"),
-        _ => {
-            eprintln!("SKIPPED: no real stores, HEARTBEAT_TEST_STORES is unset");
-            None
-        }
-    }
-}
 
 impl Server {
     fn s3(endpoint: &str, key: &str, secret: &str) -> Self {
@@ -64,21 +43,21 @@ impl Server {
 
     /// S3 in memory, which takes any signature.
     fn moto() -> Option<Self> {
-        Some(Self::s3(&servers()?["MOTO"], "any", "secret-of-any"))
+        Some(Self::s3(Servers::real()?.get("MOTO"), "any", "secret-of-any"))
     }
 
     /// S3 over files, which checks signatures.
     fn second() -> Option<Self> {
-        let servers = servers()?;
-        Some(Self::s3(&servers["S3B"], &servers["S3B_ACCESS_KEY"], &servers["S3B_SECRET_KEY"]))
+        let servers = Servers::real()?;
+        Some(Self::s3(servers.get("S3B"), servers.get("S3B_ACCESS_KEY"), servers.get("S3B_SECRET_KEY")))
     }
 
     fn azurite() -> Option<Self> {
-        let servers = servers()?;
-        let account = &servers["AZURITE_ACCOUNT"];
+        let servers = Servers::real()?;
+        let account = servers.get("AZURITE_ACCOUNT");
         let options = vec![
-            ("azure_endpoint", format!("{}/{account}", servers["AZURITE"])),
-            ("azure_storage_account_key", servers["AZURITE_KEY"].clone()),
+            ("azure_endpoint", format!("{}/{account}", servers.get("AZURITE"))),
+            ("azure_storage_account_key", servers.get("AZURITE_KEY").to_owned()),
         ];
         Some(Self { bucket: format!("abfss://heartbeat@{account}.dfs.core.windows.net"), options })
     }
@@ -96,13 +75,8 @@ impl Server {
     }
 
     fn stores(&self) -> TableStores {
-        let options: Map<String, Value> = self
-            .options
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), Value::from(value.as_str())))
-            .collect();
-        let document = Map::from_iter([("o".to_owned(), Value::Object(options))]);
-        TableStores::new(StorageOptions::parse(&document, "o").unwrap())
+        let pairs: Vec<_> = self.options.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        TableStores::new(options(&pairs))
     }
 
     /// The options as variables.

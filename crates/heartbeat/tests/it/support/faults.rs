@@ -176,6 +176,7 @@ fn is_skewed(headers: &HeaderMap, ahead: i64) -> Option<Response> {
 }
 
 fn error(status: StatusCode, code: &str) -> Response {
-    let document = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{code}</Message></Error>");
+    let document =
+        format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{code}</Message></Error>");
     (status, [(header::CONTENT_TYPE, "application/xml")], document).into_response()
 }

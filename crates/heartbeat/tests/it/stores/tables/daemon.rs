@@ -3,8 +3,9 @@
 use heartbeat::jobs_api::{StandIn, StandInConfig, StandInHandle};
 
 use super::proxy::{Manner, Proxy};
-use super::{Server, Shop, servers};
+use super::{Server, Shop};
 use crate::support::daemon::Daemon;
+use crate::support::stores::Servers;
 use crate::support::wait::until;
 
 const SECRET: &str = "HEARTBEAT_TEST_OF_STORES_SECRET";
@@ -88,11 +89,11 @@ async fn a_killed_daemon_is_taken_up_from_the_store() {
 /// An idle pass costs heads of log entries, and lists nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_pass_costs_a_handful_of_requests() {
-    let Some(servers) = servers() else { return };
+    let Some(servers) = Servers::real() else { return };
     let workspace = StandIn::start(StandInConfig::default()).await.unwrap();
-    let mut shop = Shop::open(Server::s3(&servers["MOTO"], "any", "any")).await;
+    let mut shop = Shop::open(Server::s3(servers.get("MOTO"), "any", "any")).await;
     shop.feed(&[101, 102]).await;
-    let proxy = Proxy::start(&servers["MOTO"], Manner::Plain).await;
+    let proxy = Proxy::start(servers.get("MOTO"), Manner::Plain).await;
     shop.server = Server::s3(&proxy.url, "any", "any");
     configure(&shop, &workspace);
     let daemon = daemon(&shop).await;

@@ -12,7 +12,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::proxy::{Manner, Proxy};
-use super::{CONTROL, Server, Shop, TABLES, csv, sensor, servers};
+use super::{CONTROL, Server, Shop, TABLES, csv, sensor};
+use crate::support::stores::Servers;
 
 async fn life(server: Server) {
     let workspace = StandIn::start(StandInConfig::parse("jobs: {'101': {}, '102': {}}", "jobs").unwrap());
@@ -84,8 +85,8 @@ async fn on_azure() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_google() {
-    let Some(servers) = servers() else { return };
-    let proxy = Proxy::start(&servers["GCS"], Manner::Google).await;
+    let Some(servers) = Servers::real() else { return };
+    let proxy = Proxy::start(servers.get("GCS"), Manner::Google).await;
     life(Server::gcs(&proxy.url)).await;
 }
 
@@ -178,7 +179,7 @@ async fn tables_conform(#[case] server: Option<Server>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn google_conforms() {
-    let Some(servers) = servers() else { return };
-    let proxy = Proxy::start(&servers["GCS"], Manner::Google).await;
+    let Some(servers) = Servers::real() else { return };
+    let proxy = Proxy::start(servers.get("GCS"), Manner::Google).await;
     conform::<SensorRow>(&Server::gcs(&proxy.url), ["a", "b", "c"].map(|id| sensor(id, "1"))).await;
 }

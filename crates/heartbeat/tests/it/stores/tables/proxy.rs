@@ -21,6 +21,8 @@ pub(super) enum Manner {
     Refusing(Kind),
     /// The first write with a condition is answered as S3 does while another is under way, and not handed on.
     Conflicting,
+    /// The first write with a condition is handed on, and its answer is lost.
+    Forgetting,
     /// XML writes become the JSON ones that `fake-gcs-server` understands.
     Google,
 }
@@ -109,8 +111,12 @@ async fn pass(State(shared): State<Shared>, request: Request) -> Response {
         _ => {}
     }
     let url = format!("{}{target}", shared.upstream);
+    let forgets = shared.manner == Manner::Forgetting && is_conditional && earlier == 0;
     let answer =
         shared.client.request(parts.method, url).headers(parts.headers).body(body).send().await.unwrap();
+    if forgets {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    }
     let mut response = Response::builder().status(answer.status());
     for (name, value) in answer.headers().iter().filter(|(name, _)| *name != header::TRANSFER_ENCODING) {
         response = response.header(name, value);

@@ -4,16 +4,17 @@ use heartbeat::jobs_api::{StandIn, StandInConfig};
 use rstest::rstest;
 
 use super::proxy::{Kind, Manner, Proxy};
-use super::{Server, Shop, servers};
+use super::{Server, Shop};
+use crate::support::stores::Servers;
 
 /// What is told of tables that are spoken to through a proxy.
 async fn told(manner: Manner) -> Option<(Proxy, serde_json::Value)> {
-    let servers = servers()?;
+    let servers = Servers::real()?;
     let workspace = StandIn::start(StandInConfig::default()).await.unwrap();
-    let mut shop = Shop::open(Server::s3(&servers["MOTO"], "any", "secret-of-any")).await;
+    let mut shop = Shop::open(Server::s3(servers.get("MOTO"), "any", "secret-of-any")).await;
     shop.acon(&workspace.url());
     std::fs::create_dir(shop.path().join("triggers")).unwrap();
-    let proxy = Proxy::start(&servers["MOTO"], manner).await;
+    let proxy = Proxy::start(servers.get("MOTO"), manner).await;
     shop.server = Server::s3(&proxy.url, "any", "secret-of-any");
     let told = shop.json(&["validate", "--connect", "--acon", "files.yaml"]).await;
     Some((proxy, told))
@@ -63,8 +64,8 @@ async fn the_probe_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_key_is_told_and_not_shown() {
-    let Some(servers) = servers() else { return };
-    let shop = Shop::new(Server::s3(&servers["S3B"], &servers["S3B_ACCESS_KEY"], "a-wrong-secret"));
+    let Some(servers) = Servers::real() else { return };
+    let shop = Shop::new(Server::s3(servers.get("S3B"), servers.get("S3B_ACCESS_KEY"), "a-wrong-secret"));
     let done = shop.run(&["init", "--control-table", "db.c", "--sensor-table", "db.s"]).await;
     assert_eq!(done.code, Some(1), "{done:?}");
     assert!(done.err.contains("SignatureDoesNotMatch") && !done.err.contains("a-wrong-secret"), "{done:?}");

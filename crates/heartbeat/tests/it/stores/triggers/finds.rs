@@ -34,8 +34,12 @@ async fn finds(location: &str, options: &[(&str, &str)], keeps_markers: bool) {
     if keeps_markers {
         put(&store, "a/sub/").await;
     }
-    let expected =
-        ["a-b/2026/deep/late.csv", "a/a_20250101_000000.txt", "a/a_20260103_000000.txt", "odd name+%é/odd #name?.txt"];
+    let expected = [
+        "a-b/2026/deep/late.csv",
+        "a/a_20250101_000000.txt",
+        "a/a_20260103_000000.txt",
+        "odd name+%é/odd #name?.txt",
+    ];
     assert_eq!(watch.news().await, expected);
     assert_eq!(watch.news().await, [""; 0]);
 
@@ -54,7 +58,9 @@ async fn finds(location: &str, options: &[(&str, &str)], keeps_markers: bool) {
 async fn finds_among_many(location: &str, options: &[(&str, &str)]) {
     let location = &format!("{location}/{}", fresh());
     let store = open(location, options).await.unwrap();
-    let paths = (0..700).map(|number| format!("many/many_20260102_{:02}{:02}{:02}.txt", number / 3600, number / 60 % 60, number % 60));
+    let paths = (0..700).map(|number| {
+        format!("many/many_20260102_{:02}{:02}{:02}.txt", number / 3600, number / 60 % 60, number % 60)
+    });
     let paths: Vec<String> = paths.collect();
     let puts: Vec<_> = paths.iter().map(|path| put(&store, path)).collect();
     stream::iter(puts).buffer_unordered(16).collect::<Vec<()>>().await;
