@@ -101,7 +101,9 @@ async fn open<R: DeltaRecord>(
     let place = place.await.map_err(|error| note(chain(error.as_ref()))).ok()?;
     let problems = place.probe().await;
     if !problems.is_empty() {
-        problems.iter().for_each(|problem| note(problem.to_string()));
+        for problem in &problems {
+            note(problem.to_string());
+        }
         return None;
     }
     let opened = async {

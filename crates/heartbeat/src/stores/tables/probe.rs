@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 use heartbeat_core::location::Location;
-use object_store::path::Path;
+use object_store::path::{Path, PathPart};
 use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
 use url::Url;
 use uuid::Uuid;
@@ -31,11 +31,8 @@ enum Right {
 pub(super) async fn probe(bucket: &Location, store: &Arc<dyn ObjectStore>, table: &Url) -> Vec<Problem> {
     let Ok(folder) = Path::from_url_path(table.path()) else { return Vec::new() };
     // Delta leaves names with a leading underscore alone.
-    let below: Path = folder.parts().chain([object_store::path::PathPart::from("_heartbeat")]).collect();
-    let file: Path = below
-        .parts()
-        .chain([object_store::path::PathPart::from(format!("probe-{}", Uuid::new_v4()))])
-        .collect();
+    let below: Path = folder.parts().chain([PathPart::from("_heartbeat")]).collect();
+    let file: Path = below.parts().chain([PathPart::from(format!("probe-{}", Uuid::new_v4()))]).collect();
     let mut problems = Vec::new();
     let mut note = |what: String| problems.push(Problem { folder: format!("{bucket}/{folder}"), what });
     let create = || {
@@ -45,6 +42,10 @@ pub(super) async fn probe(bucket: &Location, store: &Arc<dyn ObjectStore>, table
     let written = create().await;
     if let Err(error) = &written {
         note(told(bucket, Right::Write, error));
+        if !is_refusal(error) || doubts_credentials(error) {
+            // The other rights would fail in the same way.
+            return problems;
+        }
     }
     let listed = store.list(Some(&below)).next().await;
     match listed {
@@ -76,7 +77,7 @@ pub(super) async fn probe(bucket: &Location, store: &Arc<dyn ObjectStore>, table
     match store.delete(&file).await {
         Ok(()) => {}
         Err(error) => {
-            note(format!("{}; the file `{file}` was left there", told(bucket, Right::Delete, &error)))
+            note(format!("{}; the file `{file}` was left there", told(bucket, Right::Delete, &error)));
         }
     }
     problems
@@ -90,10 +91,31 @@ fn told(bucket: &Location, right: Right, error: &Error) -> String {
         Right::Read => "read",
         Right::Delete => "delete",
     };
-    if matches!(error, Error::PermissionDenied { .. } | Error::Unauthenticated { .. }) {
+    if doubts_credentials(error) {
+        return format!("the credentials are not accepted ({})", words(error));
+    }
+    if is_refusal(error) {
         return format!("no right to {verb}: {} is needed ({})", need(bucket, right), words(error));
     }
     format!("cannot {verb}: {}", words(error))
+}
+
+fn is_refusal(error: &Error) -> bool {
+    matches!(error, Error::PermissionDenied { .. } | Error::Unauthenticated { .. })
+}
+
+/// Whether other credentials would help, rather than more rights for these.
+fn doubts_credentials(error: &Error) -> bool {
+    let codes = [
+        "InvalidAccessKeyId",
+        "SignatureDoesNotMatch",
+        "ExpiredToken",
+        "InvalidToken",
+        "AuthenticationFailed",
+        "InvalidAuthenticationInfo",
+    ];
+    let words = words(error);
+    codes.iter().any(|code| words.starts_with(code))
 }
 
 fn need(bucket: &Location, right: Right) -> &'static str {

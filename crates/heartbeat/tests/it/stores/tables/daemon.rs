@@ -1,5 +1,7 @@
 //! The daemon over tables on a store.
 
+use std::fmt::Write as _;
+
 use heartbeat::jobs_api::{StandIn, StandInConfig, StandInHandle};
 
 use super::proxy::{Manner, Proxy};
@@ -13,16 +15,12 @@ const SECRET: &str = "HEARTBEAT_TEST_OF_STORES_SECRET";
 /// `heartbeat.yaml` with the options of the store in it; the secret is in a variable.
 fn configure(shop: &Shop, workspace: &StandInHandle) {
     shop.acon(&workspace.url());
-    let options: String = shop
-        .server
-        .options
-        .iter()
-        .map(|(name, value)| {
-            let value =
-                if *name == "aws_secret_access_key" { format!("env:{SECRET}") } else { value.clone() };
-            format!("  {name}: {value}\n")
-        })
-        .collect();
+    let mut options = String::new();
+    for (name, value) in &shop.server.options {
+        let hidden = format!("env:{SECRET}");
+        let value = if *name == "aws_secret_access_key" { &hidden } else { value };
+        writeln!(options, "  {name}: {value}").unwrap();
+    }
     let text = format!(
         "warehouse: {}\nstorage_options:\n{options}acons:\n  - {{path: files.yaml, poll_interval: 500ms, jitter: 0}}\n\
          runs: {{poll_interval: 500ms}}\nserver: {{listen: \"127.0.0.1:0\"}}\njournal: {{flush_interval: 500ms}}\n",

@@ -93,7 +93,7 @@ async fn entries(shop: &Shop) -> Vec<String> {
     let client = shop.server.s3_client();
     let files: Vec<_> = client.list(Some(&log)).map(Result::unwrap).collect().await;
     let mut ids = Vec::new();
-    for file in files.iter().filter(|file| file.location.as_ref().ends_with(".json")) {
+    for file in files.iter().filter(|file| file.location.extension() == Some("json")) {
         let text = client.get(&file.location).await.unwrap().bytes().await.unwrap();
         let first: Value = serde_json::from_slice(text.split(|byte| *byte == b'\n').next().unwrap()).unwrap();
         ids.extend(first["commitInfo"]["txnId"].as_str().map(str::to_owned));

@@ -69,4 +69,10 @@ async fn a_wrong_key_is_told_and_not_shown() {
     let done = shop.run(&["init", "--control-table", "db.c", "--sensor-table", "db.s"]).await;
     assert_eq!(done.code, Some(1), "{done:?}");
     assert!(done.err.contains("SignatureDoesNotMatch") && !done.err.contains("a-wrong-secret"), "{done:?}");
+    let workspace = StandIn::start(StandInConfig::default()).await.unwrap();
+    shop.acon(&workspace.url());
+    std::fs::create_dir(shop.path().join("triggers")).unwrap();
+    let told = shop.json(&["validate", "--connect", "--acon", "files.yaml"]).await;
+    let problem = told["files"][0]["errors"][0]["problem"].as_str().unwrap();
+    assert!(problem.contains("the credentials are not accepted (SignatureDoesNotMatch"), "{told}");
 }
