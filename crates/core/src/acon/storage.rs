@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::keys::{KeyDoc, nearest_key, used};
-use super::{Report, kind_of};
+use super::{Finding, Report, kind_of};
 use crate::secret::SecretRef;
 
 /// Options of a store by name. A value may be a secret, so all are references; plain text stands for itself.
@@ -26,6 +26,13 @@ impl StorageOptions {
     /// True when nothing is set.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Reads the mapping at `key`, or tells every mistake in it.
+    pub fn parse(map: &Map<String, Value>, key: &str) -> Result<Self, Vec<Finding>> {
+        let mut report = Report::default();
+        let options = Self::read(map, key, &mut report);
+        if report.errors.is_empty() { Ok(options) } else { Err(report.errors) }
     }
 
     /// Reads the mapping at `key`; every mistake goes to the report.

@@ -202,10 +202,10 @@ While it runs:
 /// Both tables.
 #[derive(Debug, Args)]
 pub(crate) struct Tables {
-    /// Control table: `db.table`, a path or a file:// URL.
+    /// Control table: `db.table`, a path or a URL.
     #[arg(long, value_name = "T")]
     pub(crate) control_table: String,
-    /// Sensor table: `db.table`, a path or a file:// URL.
+    /// Sensor table: `db.table`, a path or a URL.
     #[arg(long, value_name = "S")]
     pub(crate) sensor_table: String,
 }
@@ -256,17 +256,18 @@ pub(crate) struct Acons {
 pub(crate) struct Validate {
     #[command(flatten)]
     pub(crate) acons: Acons,
-    /// Also opens the tables, looks at every sensor's source and asks the workspace. Writes nothing.
+    /// Also opens the tables, looks at every sensor's source and asks the workspace. Writes nothing but, beside tables on a
+    /// store, a small file that it deletes again.
     #[arg(long)]
     pub(crate) connect: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Feed {
-    /// The CSV: a path or a file:// URL.
+    /// The CSV: a path or a URL of any store.
     #[arg(long, value_name = "PATH|URL")]
     pub(crate) csv: String,
-    /// Control table: `db.table`, a path or a file:// URL.
+    /// Control table: `db.table`, a path or a URL.
     #[arg(long, value_name = "T")]
     pub(crate) control_table: String,
     /// Shows what would change and changes nothing.
@@ -315,7 +316,7 @@ pub(crate) struct Complete {
 
 #[derive(Debug, Args)]
 pub(crate) struct Status {
-    /// Control table: `db.table`, a path or a file:// URL.
+    /// Control table: `db.table`, a path or a URL.
     #[arg(long, value_name = "T")]
     pub(crate) control_table: String,
     /// Sensor table, for run ids and claims in the reasons.
@@ -337,7 +338,7 @@ pub(crate) struct Why {
 
 #[derive(Debug, Args)]
 pub(crate) struct History {
-    /// Control table, whose journal lies beside it: `db.table`, a path or a file:// URL.
+    /// Control table, whose journal lies beside it: `db.table`, a path or a URL.
     #[arg(long, value_name = "T")]
     pub(crate) control_table: String,
     /// Of this job only.
@@ -356,7 +357,7 @@ pub(crate) struct History {
 
 #[derive(Debug, Args)]
 pub(crate) struct Steer {
-    /// Control table: `db.table`, a path or a file:// URL.
+    /// Control table: `db.table`, a path or a URL.
     #[arg(long, value_name = "T")]
     pub(crate) control_table: String,
     #[command(flatten)]

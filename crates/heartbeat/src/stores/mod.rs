@@ -14,6 +14,7 @@ pub(crate) mod local;
 pub mod memory;
 mod options;
 pub(crate) mod s3;
+pub mod tables;
 mod workspace;
 mod xml;
 

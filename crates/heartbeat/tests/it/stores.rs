@@ -8,5 +8,6 @@ mod contract;
 mod gcs;
 mod local;
 mod s3;
+mod tables;
 mod triggers;
 mod volumes;

@@ -8,10 +8,10 @@ use super::super::options::Set;
 
 /// A storage account.
 #[derive(Debug)]
-pub(super) struct Account {
-    pub(super) name: String,
+pub(in crate::stores) struct Account {
+    pub(in crate::stores) name: String,
     /// Of the blob service.
-    pub(super) endpoint: Url,
+    pub(in crate::stores) endpoint: Url,
     /// The host that Spark knows it by; none where only an endpoint is known.
     pub(super) lake: Option<String>,
 }
@@ -28,7 +28,7 @@ const DOMAINS: [&str; 5] = [
 
 impl Account {
     /// The account of the host in a URL, else of the options.
-    pub(super) fn of(host: Option<&str>, set: &Set) -> Result<Self, Fault> {
+    pub(in crate::stores) fn of(host: Option<&str>, set: &Set) -> Result<Self, Fault> {
         let endpoint = set.value("azure_endpoint", &["AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"]);
         let allows_http = set.flag("azure_allow_http")?.unwrap_or(false);
         let endpoint = endpoint.map(|text| check_url("azure_endpoint", &text, allows_http)).transpose()?;

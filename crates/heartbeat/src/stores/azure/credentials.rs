@@ -32,7 +32,7 @@ const TOOL_WAIT: Duration = Duration::from_secs(15);
 const PRINCIPAL: [&str; 3] = ["AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH"];
 
 /// Finds credentials, keeps them until shortly before they end, and signs with them.
-pub(super) struct AzureCredentials {
+pub(in crate::stores) struct AzureCredentials {
     login: Login,
     context: Context,
     signer: RequestSigner,
@@ -58,7 +58,7 @@ pub(super) enum Login {
 }
 
 impl AzureCredentials {
-    pub(super) fn new(account: &str, set: &Set) -> Result<Self, Fault> {
+    pub(in crate::stores) fn new(account: &str, set: &Set) -> Result<Self, Fault> {
         let variables = set.as_variables(&[
             ("AZURE_TENANT_ID", "azure_tenant_id"),
             ("AZURE_CLIENT_ID", "azure_client_id"),
@@ -88,7 +88,8 @@ impl AzureCredentials {
         *self.kept.lock().await = None;
     }
 
-    async fn credential(&self) -> Result<Credential, Fault> {
+    /// Credentials to use now.
+    pub(in crate::stores) async fn credential(&self) -> Result<Credential, Fault> {
         if let Login::Given(credential) = &self.login {
             return Ok(credential.clone());
         }

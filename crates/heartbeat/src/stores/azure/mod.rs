@@ -18,8 +18,8 @@ use bytes::Bytes;
 use heartbeat_core::acon::StorageOptions;
 use jiff::Timestamp;
 
-use self::account::Account;
-use self::credentials::AzureCredentials;
+pub(super) use self::account::Account;
+pub(super) use self::credentials::AzureCredentials;
 use super::error::{Fault, StoreError};
 use super::http::{Answer, TrafficCount, Wire, whose};
 use super::options::Set;

@@ -22,7 +22,7 @@ use crate::signing;
 const MACHINE_WAIT: Duration = Duration::from_secs(5);
 
 /// Finds tokens, and keeps one until shortly before it ends.
-pub(super) struct GoogleCredentials {
+pub(in crate::stores) struct GoogleCredentials {
     login: Login,
     context: Context,
     kept: Mutex<Option<Token>>,
@@ -48,7 +48,7 @@ pub(super) enum Login {
 }
 
 impl GoogleCredentials {
-    pub(super) fn new(set: &Set) -> Result<Self, Fault> {
+    pub(in crate::stores) fn new(set: &Set) -> Result<Self, Fault> {
         Ok(Self::with(Login::of(set)?, signing::context(&BTreeMap::new(), &[])))
     }
 
@@ -56,12 +56,12 @@ impl GoogleCredentials {
         Self { login, context, kept: Mutex::default() }
     }
 
-    pub(super) fn is_anonymous(&self) -> bool {
+    pub(in crate::stores) fn is_anonymous(&self) -> bool {
         matches!(self.login, Login::Anonymous)
     }
 
     /// The header that says who asks; `None`: nobody in particular.
-    pub(super) async fn authorization(&self) -> Result<Option<HeaderValue>, Fault> {
+    pub(in crate::stores) async fn authorization(&self) -> Result<Option<HeaderValue>, Fault> {
         if self.is_anonymous() {
             return Ok(None);
         }

@@ -17,7 +17,7 @@ use bytes::{Bytes, BytesMut};
 use heartbeat_core::acon::StorageOptions;
 use serde::Deserialize;
 
-use self::credentials::GoogleCredentials;
+pub(super) use self::credentials::GoogleCredentials;
 use super::error::{Fault, StoreError};
 use super::http::{Answer, TrafficCount, Wire, check_url};
 use super::options::Set;
@@ -53,7 +53,8 @@ impl Gcs {
     ) -> Result<Self, StoreError> {
         let open = async {
             let set = Set::read(options, secrets).await?;
-            let endpoint = set.own("google_base_url").unwrap_or("https://storage.googleapis.com");
+            let endpoint = set.value("google_base_url", &["GOOGLE_BASE_URL"]);
+            let endpoint = endpoint.as_deref().unwrap_or("https://storage.googleapis.com");
             Ok(Self {
                 bucket: bucket.to_owned(),
                 folder: if folder.is_empty() { String::new() } else { format!("{folder}/") },
