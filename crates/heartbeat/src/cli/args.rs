@@ -388,18 +388,53 @@ pub(crate) struct Retrigger {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TriggerFile {
-    /// Writes `<base>/<id>/<id>_YYYYmmdd_HHMMSS.txt` with the body `Success`.
-    #[command(
-        after_help = "Example:\n  heartbeat trigger-file create --base /mnt/triggers --sensor-id my_trigger"
-    )]
-    Create {
-        /// `base_trigger_file_location`: a local path or a file:// URL.
-        #[arg(long, value_name = "URL")]
-        base: String,
-        /// The sensor_id.
-        #[arg(long, value_name = "ID")]
-        sensor_id: String,
-    },
+    /// Writes `<base>/<id>/<id>_YYYYmmdd_HHMMSS.txt` with the body `Success`, whole or not at all, and never over another
+    /// file.
+    #[command(after_help = CREATE_HELP)]
+    Create(CreateTriggerFile),
+}
+
+const CREATE_HELP: &str =
+    "The time in the name is UTC; a second file in one second gets the next second that is free.
+
+\
+Examples:\n  heartbeat trigger-file create --base /mnt/triggers --sensor-id my_trigger\n  \
+heartbeat trigger-file create --acon trigger_files.yaml --sensor-id my_trigger\n  \
+heartbeat trigger-file create --base s3://my-bucket/triggers --sensor-id my_trigger \\\n    \
+--storage-option aws_region=eu-central-1 --signing-key env:TRIGGER_KEY\n  \
+heartbeat trigger-file create --base s3://my-bucket/triggers --sensor-id my_trigger --print-snippet airflow";
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateTriggerFile {
+    /// `base_trigger_file_location`: a path, file://, s3://, abfss://, az://, gs://, /Volumes/... or dbfs:/.
+    #[arg(long, value_name = "URL", required_unless_present = "acon")]
+    pub(crate) base: Option<String>,
+    /// The sensor_id.
+    #[arg(long, value_name = "ID")]
+    pub(crate) sensor_id: String,
+    /// ACON whose base, `storage_options`, workspace and `signing_key` are used; the options here come first.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) acon: Option<PathBuf>,
+    /// Signs the file with this key: `env:NAME`, `file:PATH`, with --acon also `scope:SCOPE/KEY`.
+    #[arg(long, value_name = "REF")]
+    pub(crate) signing_key: Option<String>,
+    /// An option of `storage_options`; secrets as `env:NAME` or `file:PATH`. May be repeated.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) storage_option: Vec<String>,
+    /// Writes nothing and prints what drops such a file elsewhere, to be pasted there.
+    #[arg(long, value_enum, value_name = "WHERE")]
+    pub(crate) print_snippet: Option<Snippet>,
+}
+
+/// Where a snippet runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Snippet {
+    /// Python in a Databricks notebook.
+    Dbutils,
+    /// A task of an Airflow DAG.
+    Airflow,
+    /// A bash script, with the store's own command line.
+    Bash,
 }
 
 #[derive(Debug, Args)]

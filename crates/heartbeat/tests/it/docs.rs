@@ -326,6 +326,9 @@ async fn json_page_has_the_keys_that_the_commands_print() {
         "trigger-file create",
         project.json(&["trigger-file", "create", "--base", "triggers", "--sensor-id", "my_trigger"]),
     );
+    let snippet =
+        ["trigger-file", "create", "--base", "triggers", "--sensor-id", "x", "--print-snippet", "bash"];
+    note("trigger-file create --print-snippet", project.json(&snippet));
     note("check", project.json(&[&["check"], &acons[..]].concat()));
     note("trigger --dry-run", project.json(&[&["trigger", "--dry-run"], &acons[..]].concat()));
     workspace.inject(Fault::once(FaultTarget::RunNow, FaultKind::NoRunId));

@@ -15,3 +15,4 @@ mod jobs;
 mod kafka;
 mod scenarios;
 mod support;
+mod trigger_file;
