@@ -264,6 +264,17 @@ impl SensorState {
         self.news > self.news_done
     }
 
+    /// Up to where runs have accounted for; `None`: for nothing, as far as is known.
+    pub fn accounted_up_to(&self) -> Option<&StoredPosition> {
+        match &self.accounted {
+            Some(Accounted::UpTo(position)) => Some(position),
+            Some(Accounted::Nothing) => None,
+            // Where accounting stands then is not written down.
+            None if self.has_news() => None,
+            None => self.acquired.as_ref(),
+        }
+    }
+
     /// The open claim, if any.
     pub fn open_claim(&self) -> Option<&Claim> {
         self.claim.as_ref().filter(|claim| claim.is_open())
@@ -525,9 +536,20 @@ mod tests {
     fn accounting_follows_the_news_and_never_passes_it() {
         let mut state = claimed_state();
         assert!(state.has_news());
-        assert_eq!(state.accounted, Some(Accounted::UpTo(position(40))));
+        assert_eq!(state.accounted_up_to(), Some(&position(40)));
         state.account(99);
         assert!(!state.has_news());
+        assert_eq!(state.accounted_up_to(), Some(&position(42)));
         assert_eq!((state.news_done, state.accounted, state.manifest), (3, None, None));
+    }
+
+    #[test]
+    fn nothing_is_accounted_for_that_no_run_has_accounted_for() {
+        let mut state = SensorState::default();
+        assert_eq!(state.accounted_up_to(), None);
+        state.acquire(position(1), Some(StoredManifest::Offsets(Vec::new())));
+        assert_eq!(state.accounted_up_to(), None);
+        state.accounted = None;
+        assert_eq!(state.accounted_up_to(), None, "there is news, and nobody knows since when");
     }
 }

@@ -114,9 +114,8 @@ async fn carry_out(session: &Session, cli: Cli) -> Result<Outcome> {
         Command::Resume(args) => pause::run(session, &args, JobState::Unpaused).await,
         Command::Retrigger(args) => retrigger::run(session, &args).await,
         Command::Validate(args) => validate::run(session, &args).await,
-        Command::TriggerFile(TriggerFile::Create { base, sensor_id }) => {
-            trigger_file::create(session, &base, &sensor_id)
-        }
+        Command::TriggerFile(TriggerFile::Create(args)) => trigger_file::create(session, &args).await,
+        Command::TriggerFile(TriggerFile::Prune(args)) => trigger_file::prune(session, &args).await,
         Command::JobsApi(args) => jobs_api::run(session, args).await,
         Command::Demo(args) => demo::run(session, &args).await,
         Command::Completions { shell } => {
