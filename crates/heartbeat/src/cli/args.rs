@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use heartbeat_core::time_span;
 
 /// Starts Databricks jobs when their upstreams have news.
 #[derive(Debug, Parser)]
@@ -392,6 +394,9 @@ pub(crate) enum TriggerFile {
     /// file.
     #[command(after_help = CREATE_HELP)]
     Create(CreateTriggerFile),
+    /// Deletes old trigger files that every row of their folder has processed.
+    #[command(after_help = PRUNE_HELP)]
+    Prune(PruneTriggerFiles),
 }
 
 const CREATE_HELP: &str =
@@ -403,6 +408,13 @@ heartbeat trigger-file create --acon trigger_files.yaml --sensor-id my_trigger\n
 heartbeat trigger-file create --base s3://my-bucket/triggers --sensor-id my_trigger \\\n    \
 --storage-option aws_region=eu-central-1 --signing-key env:TRIGGER_KEY\n  \
 heartbeat trigger-file create --base s3://my-bucket/triggers --sensor-id my_trigger --print-snippet airflow";
+
+const PRUNE_HELP: &str = "A file goes when each row of the control table with its sensor_id is through with it (all jobs, \
+paused ones too): a run has\naccounted for it, or it was passed over as what starts nothing. Folders without a row, files \
+that can be no news and\neverything else below the base are left alone. Rows of other control tables are not known: give the \
+ACONs of all\ntables whose rows are about these folders.\n\nExamples:\n  \
+heartbeat trigger-file prune --acon trigger_files.yaml --older-than 30d --dry-run -v\n  \
+heartbeat trigger-file prune --acon trigger_files.yaml --older-than 30d";
 
 #[derive(Debug, Args)]
 pub(crate) struct CreateTriggerFile {
@@ -435,6 +447,27 @@ pub(crate) enum Snippet {
     Airflow,
     /// A bash script, with the store's own command line.
     Bash,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PruneTriggerFiles {
+    #[command(flatten)]
+    pub(crate) acons: Acons,
+    /// Only files whose last modification is longer ago, by the store's clock: `30d`, `12h`; at least `1h`.
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    pub(crate) older_than: Duration,
+    /// Tells what would be deleted and deletes nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// `create` names files up to a minute ahead, and a name that was seen and is gone is no news for a week: what is deleted
+/// must be old enough for its name not to be given again.
+const YOUNGEST_PRUNED: Duration = Duration::from_hours(1);
+
+fn age(text: &str) -> Result<Duration, String> {
+    let age = time_span::parse(text).filter(|age| *age >= YOUNGEST_PRUNED);
+    age.ok_or_else(|| "is no length of time of at least 1h; write `30d` or `12h`".to_owned())
 }
 
 #[derive(Debug, Args)]

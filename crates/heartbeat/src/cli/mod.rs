@@ -114,6 +114,7 @@ async fn carry_out(session: &Session, cli: Cli) -> Result<Outcome> {
         Command::Retrigger(args) => retrigger::run(session, &args).await,
         Command::Validate(args) => validate::run(session, &args).await,
         Command::TriggerFile(TriggerFile::Create(args)) => trigger_file::create(session, &args).await,
+        Command::TriggerFile(TriggerFile::Prune(args)) => trigger_file::prune(session, &args).await,
         Command::JobsApi(args) => jobs_api::run(session, args).await,
         Command::Demo(args) => demo::run(session, &args).await,
         Command::Completions { shell } => {

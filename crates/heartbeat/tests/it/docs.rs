@@ -329,6 +329,8 @@ async fn json_page_has_the_keys_that_the_commands_print() {
     let snippet =
         ["trigger-file", "create", "--base", "triggers", "--sensor-id", "x", "--print-snippet", "bash"];
     note("trigger-file create --print-snippet", project.json(&snippet));
+    let prune = ["trigger-file", "prune", "--acon", "files.yaml", "--older-than", "30d"];
+    note("trigger-file prune", project.json(&prune));
     note("check", project.json(&[&["check"], &acons[..]].concat()));
     note("trigger --dry-run", project.json(&[&["trigger", "--dry-run"], &acons[..]].concat()));
     workspace.inject(Fault::once(FaultTarget::RunNow, FaultKind::NoRunId));

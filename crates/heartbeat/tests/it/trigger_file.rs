@@ -4,6 +4,8 @@
 //! cases are skipped aloud; with `CI=true` that is a failure.
 
 mod create;
+mod prune;
+mod server;
 mod snippets;
 
 use std::collections::BTreeMap;

@@ -1,11 +1,13 @@
-//! `heartbeat trigger-file`: writing trigger files.
+//! `heartbeat trigger-file`: writing trigger files, and deleting those that have been processed.
 
 mod create;
+mod prune;
 mod snippet;
 
 use std::time::{Duration, Instant};
 
 pub(super) use self::create::run as create;
+pub(super) use self::prune::run as prune;
 use crate::stores::{Fault, StoreError};
 
 /// How long one call to a store may take.

@@ -81,7 +81,7 @@ pub(super) fn standing<'a>(ask: &'a Ask, folder: &str, rules: Rules) -> Result<S
 }
 
 /// Spellings of one folder: volumes were `file:` URLs where they are mounted.
-fn is_same(one: &str, two: &str) -> bool {
+pub(crate) fn is_same(one: &str, two: &str) -> bool {
     let plain = |url: &str| url.replacen("file:///Volumes/", "dbfs:/Volumes/", 1);
     one == two || plain(one) == plain(two)
 }

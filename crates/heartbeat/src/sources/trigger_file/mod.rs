@@ -10,11 +10,11 @@
 //! `here` list, `judge` says what a listing means for a row.
 
 mod here;
-mod judge;
+pub(crate) mod judge;
 mod large;
 mod part;
 mod plan;
-mod runs;
+pub(crate) mod runs;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -226,7 +226,7 @@ impl TriggerFileSource {
     }
 
     /// URL of a folder, as positions name it.
-    fn folder_url(&self, store: &Store, name: &str) -> String {
+    pub(crate) fn folder_url(&self, store: &Store, name: &str) -> String {
         match (&self.config.base, store) {
             (Location::Local(_), store) => store.url(name),
             (base, _) => base.join(name).to_string(),

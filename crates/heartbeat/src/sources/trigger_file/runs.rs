@@ -51,7 +51,7 @@ impl RunStore for NoRuns {
 }
 
 /// Runs that were read or written lately, so that a full listing reads each once.
-pub(super) struct Runs {
+pub(crate) struct Runs {
     store: Arc<dyn RunStore>,
     kept: Mutex<Vec<(String, Arc<[u8]>)>>,
 }
@@ -66,12 +66,12 @@ impl fmt::Debug for Runs {
 }
 
 impl Runs {
-    pub(super) fn new(store: Arc<dyn RunStore>) -> Self {
+    pub(crate) fn new(store: Arc<dyn RunStore>) -> Self {
         Self { store, kept: Mutex::default() }
     }
 
     /// The files of these digests.
-    pub(super) async fn load(&self, digests: Vec<String>) -> Result<RunFiles, SourceError> {
+    pub(crate) async fn load(&self, digests: Vec<String>) -> Result<RunFiles, SourceError> {
         let mut files = HashMap::with_capacity(digests.len());
         for digest in digests {
             if files.contains_key(&digest) {
@@ -135,6 +135,6 @@ fn lost(digest: &str) -> SourceError {
 }
 
 /// A list that is there and cannot be read.
-pub(super) fn damaged(error: heartbeat_core::files::BadRun) -> SourceError {
+pub(crate) fn damaged(error: heartbeat_core::files::BadRun) -> SourceError {
     SourceError::Misconfigured { problem: format!("a list of seen files {error}; {MEND}") }
 }
