@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail};
 use heartbeat_core::feed::{ColumnChange, Diff, Feed, FeedError, Key, plan, read};
 use heartbeat_core::ids::JobId;
 use heartbeat_core::journal::Event;
+use heartbeat_core::location::Location;
 use heartbeat_core::row::ControlRow;
 use heartbeat_core::table::{Commit, Table};
 use heartbeat_delta::DeltaTable;
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use super::{Outcome, Session, args, journal};
 use crate::engine::{Clock as _, SystemClock};
 use crate::fail_point;
+use crate::paths::local_path;
 use crate::scribe::{About, Scribe};
 
 pub(super) async fn run(session: &Session, args: &args::Feed) -> Result<Outcome> {
@@ -37,9 +39,13 @@ pub(super) async fn run(session: &Session, args: &args::Feed) -> Result<Outcome>
 
 /// Reads and validates the CSV; every mistake is printed with file, line and column.
 async fn load(session: &Session, csv: &str) -> Result<Feed> {
-    let bytes = session.stores.file(csv).await.context("--csv")?;
-    let text =
-        String::from_utf8(bytes.into()).with_context(|| format!("{csv}: is not UTF-8; save it as UTF-8"))?;
+    let bytes = match Location::parse(csv) {
+        Ok(Location::Local(_)) => {
+            std::fs::read(local_path(csv)).with_context(|| format!("{csv}: cannot be read"))?
+        }
+        _ => session.stores.file(csv).await.context("--csv")?.into(),
+    };
+    let text = String::from_utf8(bytes).with_context(|| format!("{csv}: is not UTF-8; save it as UTF-8"))?;
     match read(&text) {
         Ok(feed) => {
             for warning in &feed.warnings {

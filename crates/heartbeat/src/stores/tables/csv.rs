@@ -14,7 +14,6 @@ use super::super::error::{Fault, StoreError};
 use super::super::files_api::FilesApi;
 use super::bucket::words;
 use super::{TableStores, split};
-use crate::paths::local_path;
 
 /// A CSV of so many bytes has a hundred thousand rows and more.
 const LONGEST: usize = 32 << 20;
@@ -22,13 +21,12 @@ const LONGEST: usize = 32 << 20;
 const PATIENCE: Duration = Duration::from_mins(1);
 
 impl TableStores {
-    /// A whole file.
+    /// A whole file of a store.
     pub(crate) async fn file(&self, location: &str) -> Result<Bytes, StoreError> {
         let what = || format!("file `{location}`");
         let place = Location::parse(location);
         let place = place.map_err(|problem| Fault::Misconfigured(problem.to_string()).of(what()))?;
         let local = match &place {
-            Location::Local(_) => Some(local_path(location)),
             // Where Databricks mounts them.
             Location::Volume(path) => Some(PathBuf::from(path)).filter(|path| path.is_file()),
             Location::Dbfs(path) => {
