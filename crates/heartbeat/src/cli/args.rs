@@ -456,11 +456,7 @@ pub(crate) enum Snippet {
 pub(crate) struct PruneTriggerFiles {
     #[command(flatten)]
     pub(crate) acons: Acons,
-<<<<<<< HEAD
-    /// Only files whose last modification is longer ago, by the store's clock: `30d`, `12h`.
-=======
     /// Only files whose last modification is longer ago, by the store's clock: `30d`, `12h`; at least `1h`.
->>>>>>> cli
     #[arg(long, value_name = "AGE", value_parser = age)]
     pub(crate) older_than: Duration,
     /// Tells what would be deleted and deletes nothing.
@@ -468,10 +464,6 @@ pub(crate) struct PruneTriggerFiles {
     pub(crate) dry_run: bool,
 }
 
-<<<<<<< HEAD
-fn age(text: &str) -> Result<Duration, String> {
-    time_span::parse(text).ok_or_else(|| "is no length of time; write `30d` or `12h`".to_owned())
-=======
 /// `create` names files up to a minute ahead, and a name that was seen and is gone is no news for a week: what is deleted
 /// must be old enough for its name not to be given again.
 const YOUNGEST_PRUNED: Duration = Duration::from_hours(1);
@@ -479,7 +471,6 @@ const YOUNGEST_PRUNED: Duration = Duration::from_hours(1);
 fn age(text: &str) -> Result<Duration, String> {
     let age = time_span::parse(text).filter(|age| *age >= YOUNGEST_PRUNED);
     age.ok_or_else(|| "is no length of time of at least 1h; write `30d` or `12h`".to_owned())
->>>>>>> cli
 }
 
 #[derive(Debug, Args)]

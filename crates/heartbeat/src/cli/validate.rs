@@ -161,12 +161,14 @@ async fn look_at_sources(acon: &Acon, view: &View, warnings: &mut Vec<Finding>) 
         }
     }
     for (product, reached) in without_rows.into_iter().zip(reached) {
-        if let Err(error) = reached {
-            let path = match &acon.source {
-                SourceConfig::Kafka(_) => format!("kafka_configs.{product}"),
-                SourceConfig::TriggerFile(_) => "base_trigger_file_location".to_owned(),
-            };
-            findings.push(Finding { path, problem: chain(&error) });
+        let path = || match &acon.source {
+            SourceConfig::Kafka(_) => format!("kafka_configs.{product}"),
+            SourceConfig::TriggerFile(_) => "base_trigger_file_location".to_owned(),
+        };
+        match reached {
+            Ok(None) => {}
+            Ok(Some(problem)) => warnings.push(Finding { path: path(), problem }),
+            Err(error) => findings.push(Finding { path: path(), problem: chain(&error) }),
         }
     }
     findings

@@ -50,11 +50,7 @@ pub(crate) async fn run(session: &Session, args: &args::PruneTriggerFiles) -> Re
     let how = How { older_than, dry_run: args.dry_run, keep_paths: session.printer.is_json() };
     let mut tables = Vec::new();
     for group in acons::by_tables(session, loaded)? {
-<<<<<<< HEAD
         let engine = session.engine(&group.control, &group.sensor, "heartbeat trigger-file prune").await?;
-=======
-        let engine = Session::engine(&group.control, &group.sensor, "heartbeat trigger-file prune")?;
->>>>>>> cli
         let view = engine.view().await.map(|(view, _)| view);
         let runs = Runs::new(Arc::new(Beside(engine.blobs().clone())));
         tables.push((Tables { engine, runs, control: group.control }, view, group.acons));

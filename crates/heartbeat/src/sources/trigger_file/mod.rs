@@ -42,7 +42,7 @@ pub use self::runs::{Beside, NoRuns, RunStore};
 use self::sweep::Swept;
 use self::trust::Judge;
 use crate::secrets::Secrets;
-use crate::stores::{Listing, Order, Start, Store, StoreError, TrafficCount};
+use crate::stores::{Fault, Listing, Order, Start, Store, StoreError, TrafficCount};
 
 /// Requests that wait for an answer at a time.
 const AT_A_TIME: usize = 16;
@@ -178,11 +178,18 @@ impl TriggerFileSource {
         listings
     }
 
-    /// Whether the base can be listed.
-    pub async fn reach(&self, deadline: Instant) -> Result<(), SourceError> {
+    /// Whether the base can be listed; a remark where it is not there yet.
+    pub async fn reach(&self, deadline: Instant) -> Result<Option<String>, SourceError> {
         let (store, _) = self.open().await?;
-        store.list(&Listing { prefix: "", start: Start::Beginning, limit: 1 }, deadline).await?;
-        Ok(())
+        let has_directories = matches!(&*store, Store::Local(_) | Store::Volume(_) | Store::Dbfs(_));
+        match store.list(&Listing { prefix: "", start: Start::Beginning, limit: 1 }, deadline).await {
+            Ok(_) => Ok(None),
+            // The first file makes it.
+            Err(error) if has_directories && matches!(error.fault, Fault::Missing) => {
+                Ok(Some(format!("folder `{}` does not exist yet, or is not the one meant", store.url(""))))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Whether each folder can be listed, with a remark where nothing is in one: a store without directories does not

@@ -13,11 +13,7 @@ const PRUNE: [&str; 6] = ["trigger-file", "prune", "--acon", "files.yaml", "--ol
 fn drop_file(project: &Project, path: &str, days: u64) {
     project.write(path, "Success");
     let file = File::options().write(true).open(project.path().join(path)).unwrap();
-<<<<<<< HEAD
-    file.set_modified(SystemTime::now() - Duration::from_secs(days * 24 * 60 * 60)).unwrap();
-=======
     file.set_modified(SystemTime::now() - Duration::from_hours(days * 24)).unwrap();
->>>>>>> cli
 }
 
 #[test]
@@ -29,13 +25,9 @@ fn file_goes_when_it_is_old_and_every_job_has_processed_it() {
     drop_file(&project, "triggers/my_trigger/_hidden.txt", 40);
     drop_file(&project, "triggers/without_a_row/old.txt", 40);
     drop_file(&project, "triggers/old.txt", 40);
-<<<<<<< HEAD
-    project.refused(&[&PRUNE[..5], &["soon"]].concat(), &["length of time"]);
-=======
     for age in ["soon", "59m"] {
         project.refused(&[&PRUNE[..5], &[age]].concat(), &["length of time of at least 1h"]);
     }
->>>>>>> cli
     let untouched = |what: &str| {
         let before = project.files();
         let told = project.good(&PRUNE).out;

@@ -1,11 +1,5 @@
 //! Against a real S3.
 
-<<<<<<< HEAD
-use super::snippets::bash;
-use super::*;
-use crate::support::project::Done;
-use crate::support::wait::until;
-=======
 use std::fs::File;
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +8,6 @@ use serde_json::json;
 use super::snippets::bash;
 use super::*;
 use crate::support::project::Done;
->>>>>>> cli
 
 /// A project whose trigger files lie in a folder of their own on the server.
 struct Scene {
@@ -22,11 +15,8 @@ struct Scene {
     base: String,
     endpoint: String,
     keys: [(&'static str, String); 2],
-<<<<<<< HEAD
-=======
     /// Where the server keeps its buckets.
     buckets: String,
->>>>>>> cli
 }
 
 impl Scene {
@@ -35,10 +25,7 @@ impl Scene {
         let mut take =
             |name: &str| server.remove(name).unwrap_or_else(|| panic!("the server tells no {name}"));
         let (endpoint, access, secret) = (take("S3B"), take("S3B_ACCESS_KEY"), take("S3B_SECRET_KEY"));
-<<<<<<< HEAD
-=======
         let buckets = take("S3B_BUCKETS");
->>>>>>> cli
         let project = with_rows(rows);
         let base = format!("s3://heartbeat/{}", uuid::Uuid::new_v4().simple());
         let acon = std::fs::read_to_string(project.path().join("files.yaml")).unwrap();
@@ -50,11 +37,7 @@ impl Scene {
                  aws_secret_access_key: 'env:HB_SECRET'}}"
             ),
         );
-<<<<<<< HEAD
-        Some(Self { project, base, endpoint, keys: [("HB_ACCESS", access), ("HB_SECRET", secret)] })
-=======
         Some(Self { project, base, endpoint, keys: [("HB_ACCESS", access), ("HB_SECRET", secret)], buckets })
->>>>>>> cli
     }
 
     fn run(&self, args: &[&str]) -> Done {
@@ -70,8 +53,6 @@ impl Scene {
         serde_json::from_str(&done.out).unwrap()
     }
 
-<<<<<<< HEAD
-=======
     /// Sets a file back to forty days ago: the server tells the time of the file that it keeps an object in.
     fn make_old(&self, id: &str, name: &str) {
         let path = format!("{}/{}/{id}/{name}", self.buckets, self.base.trim_start_matches("s3://"));
@@ -79,7 +60,6 @@ impl Scene {
         file.set_modified(SystemTime::now() - Duration::from_hours(40 * 24)).unwrap();
     }
 
->>>>>>> cli
     /// Options that say what the ACON does.
     fn options(&self) -> Vec<String> {
         let option = |text: String| ["--storage-option".to_owned(), text];
@@ -92,13 +72,8 @@ impl Scene {
     }
 }
 
-<<<<<<< HEAD
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn files_are_created_found_and_pruned_on_s3() {
-=======
 #[test]
 fn files_are_created_found_and_pruned_on_s3() {
->>>>>>> cli
     let id = "it's $HOME é+%41";
     let Some(scene) = Scene::new(&[(id, "7", "UNPAUSED")]) else { return };
     let by_acon = scene.json(&["trigger-file", "create", "--acon", "files.yaml", "--sensor-id", id]);
@@ -115,22 +90,6 @@ fn files_are_created_found_and_pruned_on_s3() {
     let mut found = news(&scene.json(&CHECK))["7"].clone();
     found.sort();
     assert_eq!(found, created);
-<<<<<<< HEAD
-    let prune = ["trigger-file", "prune", "--acon", "files.yaml", "--older-than", "1ms"];
-    until("files that are old but not processed", async || {
-        let told = scene.json(&prune);
-        assert_eq!(told["files"], 0);
-        if told["folders"][0]["kept"]["not_processed"] == 2 { Ok(()) } else { Err(told) }
-    })
-    .await;
-    complete(&scene.project, "7");
-    let told = scene.json(&prune);
-    assert_eq!(told["files"], 2, "{told}");
-    assert!(news(&scene.json(&CHECK))["7"].is_empty());
-    assert_eq!(scene.json(&prune)["folders"][0]["kept"]["young"], 0);
-    let next = scene.json(&["trigger-file", "create", "--acon", "files.yaml", "--sensor-id", id]);
-    assert_eq!(news(&scene.json(&CHECK))["7"], [name(&next)]);
-=======
     let prune = ["trigger-file", "prune", "--acon", "files.yaml", "--older-than", "30d"];
     assert_eq!(scene.json(&prune)["folders"][0]["kept"], json!({"young": 2, "not_processed": 0}));
     for name in &created {
@@ -146,7 +105,6 @@ fn files_are_created_found_and_pruned_on_s3() {
     assert_eq!(news(&scene.json(&CHECK))["7"], [name(&next)]);
     complete(&scene.project, "7");
     assert!(news(&scene.json(&CHECK))["7"].is_empty());
->>>>>>> cli
 }
 
 #[test]
