@@ -1,6 +1,7 @@
 //! The bars of `heartbeat run`, measured on this machine with the release binary: latency, idle cost, soak.
 //!
-//! `scripts/bench --daemon` runs it; docs/bars.md has the figures. Arguments choose the parts: `latency`, `idle`, `topics`, `files`, `soak`;
+//! `scripts/bench --daemon` runs it; docs/bars.md has the figures. Arguments choose the parts: `latency`, `idle`, `topics`, `soak`, `files` or
+//! its parts `folders`, `here`, `store-latency`;
 //! none is all. Kafka is the embedded broker, or a real one with `HEARTBEAT_TEST_KAFKA=host:port`. A bench prints; it never
 //! fails because a machine is slow.
 
@@ -50,8 +51,14 @@ async fn main() {
     }
     if wants("files") {
         files::one_new_file_among_many().await;
+    }
+    if wants("files") || wants("folders") {
         files::ten_thousand_folders().await;
+    }
+    if wants("files") || wants("here") {
         files::here().await;
+    }
+    if wants("files") || wants("store-latency") {
         files::latency(seconds("HEARTBEAT_BENCH_LATENCY", 60)).await;
     }
     if wants("latency") {
