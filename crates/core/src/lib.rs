@@ -19,6 +19,7 @@ pub mod memory;
 pub mod news;
 pub mod position;
 pub mod project;
+pub mod prune;
 pub mod row;
 pub mod schedule;
 pub mod secret;

@@ -264,6 +264,17 @@ impl SensorState {
         self.news > self.news_done
     }
 
+    /// Up to where runs have accounted for; `None`: for nothing, as far as is known.
+    pub fn accounted_up_to(&self) -> Option<&StoredPosition> {
+        match &self.accounted {
+            Some(Accounted::UpTo(position)) => Some(position),
+            Some(Accounted::Nothing) => None,
+            // Where accounting stands then is not written down.
+            None if self.has_news() => None,
+            None => self.acquired.as_ref(),
+        }
+    }
+
     /// The open claim, if any.
     pub fn open_claim(&self) -> Option<&Claim> {
         self.claim.as_ref().filter(|claim| claim.is_open())
@@ -367,6 +378,7 @@ impl StoredPosition {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::Run;
 
     fn position(offset: i64) -> StoredPosition {
         StoredPosition::Kafka(KafkaPosition {
@@ -420,6 +432,30 @@ mod tests {
         expected.manifest = None;
         expected.claim.as_mut().unwrap().pass_news = false;
         assert_eq!(load(include_str!("../tests/golden/heartbeat-1-least.json")), expected);
+    }
+
+    #[test]
+    fn golden_file_of_folders_loads() {
+        let gone: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        let run = Run { first: "a".into(), last: "m".into(), names: 700, sha256: "ab12".into() };
+        let before = FilesPosition {
+            seen: ["n".to_owned(), "o".to_owned()].into(),
+            gone: [("p".to_owned(), gone)].into(),
+            runs: vec![run],
+            ..FilesPosition::of("s3://bucket/base/a")
+        };
+        let mut expected =
+            SensorState { acquired: Some(StoredPosition::Files(before)), ..SensorState::default() };
+        let beside = FolderBeside { sha256: "cd34".into(), runs: vec!["ab12".into(), "ef56".into()] };
+        let file = NewFile { path: "q".into(), size: 7, etag: None, modified: Some(gone) };
+        let many = ManyFiles { count: 20_000, bytes: 140_000, first: vec![file] };
+        expected.acquire(StoredPosition::Folder(beside), Some(StoredManifest::ManyFiles(many)));
+        let golden = include_str!("../tests/golden/heartbeat-1-folders.json");
+        assert_eq!(load(golden), expected);
+        let mut written = SensorRow::default();
+        expected.store(&mut written);
+        assert_eq!(written.upstream_value.unwrap(), golden.trim_end());
+        assert_eq!(expected.digests().collect::<Vec<_>>(), ["cd34", "ab12", "ef56", "ab12"]);
     }
 
     #[test]
@@ -500,9 +536,20 @@ mod tests {
     fn accounting_follows_the_news_and_never_passes_it() {
         let mut state = claimed_state();
         assert!(state.has_news());
-        assert_eq!(state.accounted, Some(Accounted::UpTo(position(40))));
+        assert_eq!(state.accounted_up_to(), Some(&position(40)));
         state.account(99);
         assert!(!state.has_news());
+        assert_eq!(state.accounted_up_to(), Some(&position(42)));
         assert_eq!((state.news_done, state.accounted, state.manifest), (3, None, None));
+    }
+
+    #[test]
+    fn nothing_is_accounted_for_that_no_run_has_accounted_for() {
+        let mut state = SensorState::default();
+        assert_eq!(state.accounted_up_to(), None);
+        state.acquire(position(1), Some(StoredManifest::Offsets(Vec::new())));
+        assert_eq!(state.accounted_up_to(), None);
+        state.accounted = None;
+        assert_eq!(state.accounted_up_to(), None, "there is news, and nobody knows since when");
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! An entry carries an id of ours, so that one whose answer was lost is recognised.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use delta_kernel::actions::deletion_vector::DeletionVectorDescriptor;
 use deltalake_core::kernel::transaction::TransactionError;
@@ -32,20 +34,31 @@ pub(crate) async fn put(
     bytes: &Bytes,
     read: Option<&ObjectMeta>,
 ) -> Result<Written, Error> {
-    let entry = CommitOrBytes::LogBytes(bytes.clone());
-    if let Err(failure) = location.log_store.write_commit_entry(version, entry, id).await {
+    for tried in 1.. {
+        let entry = CommitOrBytes::LogBytes(bytes.clone());
+        let Err(failure) = location.log_store.write_commit_entry(version, entry, id).await else { break };
         // Also after "already exists": a retry inside the storage client meets the entry that it wrote before.
         match location.get(&Location::entry(version)).await {
-            Ok(Some(stored)) if is_ours(&stored, id) => {}
+            Ok(Some(stored)) if is_ours(&stored, id) => break,
             Ok(Some(_)) => return Ok(Written::Theirs),
             Ok(None) if crate::error::is_refusal(&failure) => {
                 return Err(crate::error::storage(&location.name, "commit to", failure));
+            }
+            // S3 answers a conflict while another write or deletion of the same key is under way, and nothing was written.
+            Ok(None) if tried < TRIES && matches!(failure, TransactionError::VersionAlreadyExists(_)) => {
+                tokio::time::sleep(PAUSE * tried).await;
             }
             Ok(None) | Err(_) => return Err(unknown(location, version, failure)),
         }
     }
     stale::settle(location, version, read).await
 }
+
+/// How often an entry is written that is said to be there, and is not.
+const TRIES: u32 = 4;
+
+/// Wait before the second time.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What an entry says of itself. Comes first: in-commit timestamps demand it.
 pub(crate) fn info(

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use deltalake_core::logstore::{LogStoreRef, StorageConfig, logstore_for, logstore_with};
+use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore, logstore_for};
 use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use object_store::path::Path;
+use object_store::prefix::PrefixStore;
 use object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
 use url::Url;
 
@@ -33,24 +34,24 @@ impl Location {
     /// Finds the storage through deltalake's factories: `file` and `memory` are built in, others register.
     pub(crate) fn new(url: &Url) -> Result<Self, Error> {
         let log_store = logstore_for(&directory(url), StorageConfig::default());
-        Self::of(url, log_store)
+        let log_store = log_store.map_err(|source| no_location(url, source))?;
+        Ok(Self::of(log_store, name(url)?))
     }
 
-    /// Uses the given storage, whose root is that of the URL.
+    /// Uses the given storage, whose root is that of the URL. Any scheme will do.
     pub(crate) fn with_store(url: &Url, store: Arc<dyn ObjectStore>) -> Result<Self, Error> {
-        let log_store = logstore_with(store, &directory(url), StorageConfig::default());
-        Self::of(url, log_store)
+        let below = Path::from_url_path(url.path()).map_err(|source| no_location(url, source))?;
+        let table: Arc<dyn ObjectStore> = match below.as_ref() {
+            "" => Arc::clone(&store),
+            _ => Arc::new(PrefixStore::new(Arc::clone(&store), below)),
+        };
+        let log_store = default_logstore(table, store, &directory(url), &StorageConfig::default());
+        Ok(Self::of(log_store, name(url)?))
     }
 
-    fn of(url: &Url, log_store: Result<LogStoreRef, impl Into<Cause>>) -> Result<Self, Error> {
-        let name = match url.to_file_path() {
-            Ok(path) if url.scheme() == "file" => path.display().to_string(),
-            _ => url.to_string(),
-        };
-        let log_store =
-            log_store.map_err(|source| Error::Location { url: url.to_string(), source: source.into() })?;
+    fn of(log_store: LogStoreRef, name: String) -> Self {
         let clock: Clock = Arc::new(Timestamp::now);
-        Ok(Self { log_store, name: name.trim_end_matches('/').to_owned(), clock })
+        Self { log_store, name, clock }
     }
 
     /// The same place, with another clock.
@@ -192,6 +193,22 @@ pub(crate) enum Log {
     Absent,
     Empty,
     Entries,
+}
+
+/// A path of this machine, or a URL as people write it: nothing in it is percent-encoded.
+fn name(url: &Url) -> Result<String, Error> {
+    let name = match url.to_file_path() {
+        Ok(path) if url.scheme() == "file" => path.display().to_string(),
+        _ => {
+            let path = Path::from_url_path(url.path()).map_err(|source| no_location(url, source))?;
+            format!("{}/{path}", &url[..url::Position::BeforePath])
+        }
+    };
+    Ok(name.trim_end_matches('/').to_owned())
+}
+
+fn no_location(url: &Url, source: impl Into<Cause>) -> Error {
+    Error::Location { url: url.to_string(), source: source.into() }
 }
 
 fn directory(url: &Url) -> Url {

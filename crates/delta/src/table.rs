@@ -95,14 +95,12 @@ impl<R: DeltaRecord> DeltaTable<R> {
         let entry = commit::creation(id, &schema_string(R::COLUMNS), self.location.now());
         let created = self.location.put_if_absent(&Location::entry(0), entry).await?;
         let found = log::read(&self.location, R::COLUMNS, None).await?;
-        if !created {
-            return Ok(Init::AlreadyThere);
-        }
+        // Also when it was there already: a retry inside the storage client meets the entry that it wrote before.
         if found.table_id == id.to_string() {
             return Ok(Init::Created);
         }
         // Ours came so late that the first entry of another table had been cleaned away.
-        if found.checkpoint.is_some() {
+        if created && found.checkpoint.is_some() {
             self.location.discard(&Location::entry(0)).await;
         }
         Ok(Init::AlreadyThere)

@@ -22,6 +22,8 @@ pub use self::labels::{
 };
 use crate::jobs::{Answered, Observer};
 use crate::sources::kafka::CertificateRole;
+use crate::sources::trigger_file::FullListing;
+use crate::stores::TrafficCount;
 
 pub use self::names::{METRICS, MetricDoc, MetricKind};
 use self::series::{Ages, Counters, Gauges, Histograms, Series};
@@ -46,6 +48,11 @@ pub struct Metrics {
     detection_to_start: Histograms,
     arrival_to_start: Histograms,
     certificate_expiry: Gauges,
+    store_requests: Counters,
+    store_bytes: Counters,
+    large_folders: Gauges,
+    full_listing_requests: Gauges,
+    full_listing_interval: Gauges,
     starts: Counters,
     runs: Gauges,
     completions: Counters,
@@ -103,6 +110,11 @@ impl Metrics {
             detection_to_start: Series::histograms(page, &names::DETECTION_TO_START),
             arrival_to_start: Series::histograms(page, &names::ARRIVAL_TO_START),
             certificate_expiry: Series::new(page, &names::CERTIFICATE_EXPIRY),
+            store_requests: Series::new(page, &names::STORE_REQUESTS),
+            store_bytes: Series::new(page, &names::STORE_BYTES),
+            large_folders: Series::new(page, &names::LARGE_FOLDERS),
+            full_listing_requests: Series::new(page, &names::FULL_LISTING_REQUESTS),
+            full_listing_interval: Series::new(page, &names::FULL_LISTING_INTERVAL),
             starts: Series::new(page, &names::STARTS),
             runs: Series::new(page, &names::RUNS),
             completions: Series::new(page, &names::COMPLETIONS),
@@ -144,10 +156,17 @@ impl Metrics {
             self.checks.remove(&[source.kind(), source.name(), result.as_str()]);
         }
         let values = source.values();
-        for counters in [&self.missed_ticks, &self.news, &self.losses] {
+        let counted = [&self.missed_ticks, &self.news, &self.losses, &self.store_requests, &self.store_bytes];
+        for counters in counted {
             counters.remove(&values);
         }
-        for gauges in [&self.sensors_watched, &self.sensors_failing] {
+        for gauges in [
+            &self.sensors_watched,
+            &self.sensors_failing,
+            &self.large_folders,
+            &self.full_listing_requests,
+            &self.full_listing_interval,
+        ] {
             gauges.remove(&values);
         }
         for histograms in
@@ -175,6 +194,18 @@ impl Metrics {
             let series = self.certificate_expiry.with(&[source.kind(), source.name(), role.as_str()]);
             series.set(end.as_second());
         }
+    }
+
+    /// What looking at trigger files has cost since the last check, and what full listings cost.
+    pub fn listed(&self, source: &SourceLabel, traffic: TrafficCount, full: &[FullListing]) {
+        let values = source.values();
+        self.store_requests.with(&values).inc_by(traffic.requests);
+        self.store_bytes.with(&values).inc_by(traffic.received);
+        self.large_folders.with(&values).set(gauge_value(full.len()));
+        let requests: u64 = full.iter().map(|listing| listing.requests).sum();
+        self.full_listing_requests.with(&values).set(i64::try_from(requests).unwrap_or(i64::MAX));
+        let pause = full.iter().map(|listing| listing.pause.as_secs()).max().unwrap_or_default();
+        self.full_listing_interval.with(&values).set(i64::try_from(pause).unwrap_or(i64::MAX));
     }
 
     /// A check ended at `now`.

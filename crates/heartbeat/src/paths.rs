@@ -1,7 +1,8 @@
-//! Local locations: paths and `file://` URLs, in one spelling.
+//! Locations in one spelling: paths, `file://` URLs and URLs of stores.
 
 use std::path::{Component, Path, PathBuf};
 
+use heartbeat_core::location::Location;
 use url::Url;
 
 /// The path behind a local path or `file:` URL, as it was given.
@@ -24,6 +25,17 @@ pub fn absolute(location: &str) -> std::io::Result<PathBuf> {
         }
     }
     Ok(plain)
+}
+
+/// Where a table or folder is, in one spelling: equal for all that mean one place. Also for places on stores, which are no
+/// paths of this machine.
+pub fn one_spelling(location: &str) -> PathBuf {
+    match Location::parse(location) {
+        Ok(place @ (Location::S3 { .. } | Location::Azure { .. } | Location::Gcs { .. })) => {
+            place.to_string().into()
+        }
+        _ => absolute(location).unwrap_or_else(|_| PathBuf::from(location)),
+    }
 }
 
 /// URL of a directory at a local location; `None` where that is no path.
@@ -61,5 +73,18 @@ mod tests {
         assert_eq!(spelt("a/../a/./new"), base.join("a/new"));
         assert_eq!(spelt("link/new"), base.join("a/new"));
         assert_eq!(spelt("missing/../a"), base.join("a"));
+    }
+
+    #[test]
+    fn places_on_stores_have_one_spelling_too() {
+        assert_eq!(one_spelling("s3a://b/x/"), one_spelling("s3://b/x"));
+        assert_ne!(one_spelling("s3://b/x"), one_spelling("gs://b/x"));
+        assert_eq!(one_spelling("/a/../b"), PathBuf::from("/b"));
+    }
+
+    #[test]
+    fn a_journal_lies_beside_its_table() {
+        assert_eq!(journal_of("s3://b/wh/db.db/control/"), "s3://b/wh/db.db/control_journal");
+        assert_eq!(journal_of("/wh/control"), "/wh/control_journal");
     }
 }

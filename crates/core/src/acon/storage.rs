@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::keys::{KeyDoc, nearest_key, used};
-use super::{Report, kind_of};
+use super::{Finding, Report, kind_of};
 use crate::secret::SecretRef;
 
 /// Options of a store by name. A value may be a secret, so all are references; plain text stands for itself.
@@ -28,9 +28,25 @@ impl StorageOptions {
         self.0.is_empty()
     }
 
+    /// Reads the mapping at `key`, or tells every mistake in it.
+    pub fn parse(map: &Map<String, Value>, key: &str) -> Result<Self, Vec<Finding>> {
+        let mut report = Report::default();
+        let options = Self::read(map, key, &mut report);
+        if report.errors.is_empty() { Ok(options) } else { Err(report.errors) }
+    }
+
+    /// Sets an option, in place of what it was. The error says what is wrong with the name or the reference, and never
+    /// repeats the value.
+    pub fn set(&mut self, name: &str, text: &str) -> Result<(), String> {
+        let name = known(name)?;
+        // An endpoint holds a colon, and is none of the prefixes.
+        self.0.insert(name, SecretRef::parse(text.trim())?);
+        Ok(())
+    }
+
     /// Reads the mapping at `key`; every mistake goes to the report.
     pub(crate) fn read(map: &Map<String, Value>, key: &str, report: &mut Report) -> Self {
-        let mut options = BTreeMap::new();
+        let mut options = Self::default();
         let entries = match map.get(key) {
             None | Some(Value::Null) => return Self::default(),
             Some(Value::Object(entries)) => entries,
@@ -41,31 +57,35 @@ impl StorageOptions {
         };
         for (name, value) in entries {
             let path = format!("{key}.{name}");
-            let lower = name.trim().to_ascii_lowercase();
-            let Some(known) = STORAGE_KEYS.iter().find(|doc| doc.name == lower) else {
-                let near = nearest_key(&lower, STORAGE_KEYS.iter().map(|doc| doc.name));
-                let hint = near.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
-                // A login that is ignored would be somebody else's.
-                report.error(path, format!("unknown option{hint}"));
-                continue;
-            };
             let text = match value {
-                Value::Null => continue,
-                Value::String(text) => text.trim().to_owned(),
+                Value::String(text) => text.clone(),
                 Value::Bool(value) => value.to_string(),
                 other => {
-                    report.error(path, format!("must be a text, not {}", kind_of(other)));
+                    match known(name) {
+                        Err(problem) => report.error(path, problem),
+                        Ok(_) if other.is_null() => {}
+                        Ok(_) => report.error(path, format!("must be a text, not {}", kind_of(other))),
+                    }
                     continue;
                 }
             };
-            // An endpoint holds a colon, and is none of the prefixes.
-            match SecretRef::parse(&text) {
-                Ok(reference) => drop(options.insert(known.name, reference)),
-                Err(problem) => report.error(path, problem),
+            if let Err(problem) = options.set(name, &text) {
+                report.error(path, problem);
             }
         }
-        Self(options)
+        options
     }
+}
+
+/// The option of this name. One that is ignored would be somebody else's login, so an unknown one is an error.
+fn known(name: &str) -> Result<&'static str, String> {
+    let lower = name.trim().to_ascii_lowercase();
+    let found = STORAGE_KEYS.iter().find(|doc| doc.name == lower);
+    found.map(|doc| doc.name).ok_or_else(|| {
+        let near = nearest_key(&lower, STORAGE_KEYS.iter().map(|doc| doc.name));
+        let hint = near.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
+        format!("unknown option{hint}")
+    })
 }
 
 /// All options, for the check and the reference page. Each may be `env:NAME`, `file:PATH`, `scope:SCOPE/KEY`.
@@ -130,3 +150,26 @@ pub const STORAGE_KEYS: [KeyDoc; 27] = [
     used("google_base_url", "", "URL of a Cloud Storage that is not Google's."),
     used("google_skip_signature", "", "`true`: anonymous."),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    #[test]
+    fn option_that_is_set_takes_the_place_of_another_and_unknown_ones_are_told() {
+        let mut options = StorageOptions::default();
+        options.set("aws_region", "eu-west-1").unwrap();
+        options.set(" AWS_Region ", "eu-central-1").unwrap();
+        options.set("aws_endpoint", "http://127.0.0.1:1").unwrap();
+        options.set("aws_secret_access_key", "env:KEY").unwrap();
+        let literal = |text: &str| SecretRef::Literal(Secret::new(text));
+        assert_eq!(options.get("aws_region"), Some(&literal("eu-central-1")));
+        assert_eq!(options.get("aws_endpoint"), Some(&literal("http://127.0.0.1:1")));
+        assert_eq!(options.get("aws_secret_access_key"), Some(&SecretRef::Env("KEY".into())));
+        let problem = options.set("aws_regio", "hush").unwrap_err();
+        assert_eq!(problem, "unknown option; did you mean `aws_region`?");
+        assert!(options.set("aws_session_token", "scope:hush").unwrap_err().contains("SCOPE/KEY"));
+        assert_eq!(options.iter().count(), 3);
+    }
+}

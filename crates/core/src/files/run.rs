@@ -245,6 +245,16 @@ mod tests {
         names
     }
 
+    /// What was written once is read for ever.
+    #[test]
+    fn golden_run_is_read_and_is_what_is_written() {
+        let golden = include_bytes!("../../tests/golden/run-1.bin");
+        let names = (0..600).map(|i| (format!("t_{i:04}é.txt"), (i % 7 == 0).then_some(1_767_323_045 + i)));
+        let names: BTreeMap<String, Option<i64>> = names.collect();
+        assert_eq!(written(&names).unwrap().1, golden);
+        assert_eq!(read(golden, None), names.into_iter().collect::<Vec<_>>());
+    }
+
     #[test]
     fn a_documented_name_costs_a_dozen_bytes() {
         let names = (0..100_000).map(|i| (format!("my_trigger_20260102_{i:06}.txt"), None)).collect();

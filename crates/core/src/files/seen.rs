@@ -36,6 +36,9 @@ const MOST_OVERLAP: usize = 100;
 /// Clocks of those who name files may be ahead by a time zone.
 const AHEAD: SignedDuration = SignedDuration::from_hours(26);
 
+/// A run with its file, which is to be stored.
+pub type NewRun = (Run, Vec<u8>);
+
 /// Files of runs, by digest.
 pub type RunFiles = HashMap<String, Arc<[u8]>>;
 
@@ -311,7 +314,7 @@ impl Change {
     }
 
     /// The position after it, and the files that it names anew. They must be stored before the position is.
-    pub fn carry_out(self, files: &RunFiles) -> Result<(FilesPosition, Vec<(Run, Vec<u8>)>), BadRun> {
+    pub fn carry_out(self, files: &RunFiles) -> Result<(FilesPosition, Vec<NewRun>), BadRun> {
         let Self { mut position, now, mut edits, tail, joined } = self;
         let mut written = Vec::new();
         let mut runs = Vec::new();
@@ -338,7 +341,7 @@ impl Change {
 }
 
 /// Runs that stand and runs that were written, in order, each once.
-fn ordered(standing: Vec<Run>, written: &[(Run, Vec<u8>)]) -> Vec<Run> {
+fn ordered(standing: Vec<Run>, written: &[NewRun]) -> Vec<Run> {
     let mut runs: BTreeMap<String, Run> = standing.into_iter().map(|run| (run.first.clone(), run)).collect();
     runs.extend(written.iter().map(|(run, _)| (run.first.clone(), run.clone())));
     runs.into_values().collect()
@@ -366,7 +369,7 @@ fn rewrite(
     changes: BTreeMap<String, Option<Timestamp>>,
     files: &RunFiles,
     now: Timestamp,
-    written: &mut Vec<(Run, Vec<u8>)>,
+    written: &mut Vec<NewRun>,
 ) -> Result<(), BadRun> {
     let mut names = Names::parse(files.get(&run.sha256).ok_or(BadRun)?)?.behind(None)?;
     let mut changes = changes.into_iter().peekable();
@@ -390,7 +393,7 @@ fn rewrite(
     Ok(())
 }
 
-fn push(writer: &mut Writer, name: &str, gone: Option<Timestamp>, written: &mut Vec<(Run, Vec<u8>)>) {
+fn push(writer: &mut Writer, name: &str, gone: Option<Timestamp>, written: &mut Vec<NewRun>) {
     if writer.names() >= LARGEST_RUN {
         written.extend(std::mem::take(writer).finish());
     }
@@ -421,7 +424,7 @@ impl Builder {
     }
 
     /// Adds a name behind all others. What it gives back is to be stored.
-    pub fn push(&mut self, name: String) -> Option<(Run, Vec<u8>)> {
+    pub fn push(&mut self, name: String) -> Option<NewRun> {
         self.position.seen.insert(name);
         if self.position.seen.len() <= self.most_inline {
             return None;
@@ -438,7 +441,7 @@ impl Builder {
     }
 
     /// The position, and the last file to store.
-    pub fn finish(mut self) -> (FilesPosition, Option<(Run, Vec<u8>)>) {
+    pub fn finish(mut self) -> (FilesPosition, Option<NewRun>) {
         let last = self.writer.finish();
         if let Some((run, _)) = &last {
             self.position.runs.push(run.clone());

@@ -1,6 +1,7 @@
 //! The bars of `heartbeat run`, measured on this machine with the release binary: latency, idle cost, soak.
 //!
-//! `scripts/bench --daemon` runs it; docs/bars.md has the figures. Arguments choose the parts: `latency`, `idle`, `topics`, `soak`;
+//! `scripts/bench --daemon` runs it; docs/bars.md has the figures. Arguments choose the parts: `latency`, `idle`, `topics`, `soak`, `files` or
+//! its parts `folders`, `here`, `store-latency`;
 //! none is all. Kafka is the embedded broker, or a real one with `HEARTBEAT_TEST_KAFKA=host:port`. A bench prints; it never
 //! fails because a machine is slow.
 
@@ -13,6 +14,7 @@
 )]
 
 mod bare;
+mod files;
 mod idle;
 mod latency;
 mod load;
@@ -46,6 +48,18 @@ async fn main() {
         for (topics, partitions) in [(100, 10), (1_000, 10), (10_000, 10), (33_334, 3)] {
             topics::on_the_stand_in(topics, partitions).await;
         }
+    }
+    if wants("files") {
+        files::one_new_file_among_many().await;
+    }
+    if wants("files") || wants("folders") {
+        files::ten_thousand_folders().await;
+    }
+    if wants("files") || wants("here") {
+        files::here().await;
+    }
+    if wants("files") || wants("store-latency") {
+        files::latency(seconds("HEARTBEAT_BENCH_LATENCY", 60)).await;
     }
     if wants("latency") {
         latency::thousand_sensors(seconds("HEARTBEAT_BENCH_LATENCY", 90)).await;

@@ -8,6 +8,7 @@ use heartbeat_core::acon::{Acon, Reading};
 use super::Session;
 use crate::config;
 use crate::error_chain::chain;
+use crate::paths::one_spelling;
 use crate::workspaces::Workspaces;
 
 /// What was found in one file.
@@ -71,7 +72,10 @@ pub(crate) fn by_tables(session: &Session, acons: Vec<Acon>) -> Result<Vec<Group
     for acon in acons {
         let control = session.locate(&acon.control_table)?;
         let sensor = session.locate(&acon.sensor_table)?;
-        match groups.iter_mut().find(|group| (&group.control, &group.sensor) == (&control, &sensor)) {
+        let same = |one: &str, other: &str| one_spelling(one) == one_spelling(other);
+        let known =
+            groups.iter_mut().find(|group| same(&group.control, &control) && same(&group.sensor, &sensor));
+        match known {
             Some(group) => group.acons.push(acon),
             None => groups.push(Group { control, sensor, acons: vec![acon] }),
         }

@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use heartbeat_core::time_span;
 
 /// Starts Databricks jobs when their upstreams have news.
 #[derive(Debug, Parser)]
@@ -202,10 +204,10 @@ While it runs:
 /// Both tables.
 #[derive(Debug, Args)]
 pub(crate) struct Tables {
-    /// Control table: `db.table`, a path or a file:// URL.
+    /// Control table: `db.table`, a path or a URL.
     #[arg(long, value_name = "T")]
     pub(crate) control_table: String,
-    /// Sensor table: `db.table`, a path or a file:// URL.
+    /// Sensor table: `db.table`, a path or a URL.
     #[arg(long, value_name = "S")]
     pub(crate) sensor_table: String,
 }
@@ -256,17 +258,18 @@ pub(crate) struct Acons {
 pub(crate) struct Validate {
     #[command(flatten)]
     pub(crate) acons: Acons,
-    /// Also opens the tables, looks at every sensor's source and asks the workspace. Writes nothing.
+    /// Also opens the tables, looks at every sensor's source and asks the workspace. Writes nothing but, beside tables on a
+    /// store, a small file that it deletes again.
     #[arg(long)]
     pub(crate) connect: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Feed {
-    /// The CSV: a path or a file:// URL.
+    /// The CSV: a path or a URL of any store.
     #[arg(long, value_name = "PATH|URL")]
     pub(crate) csv: String,
-    /// Control table: `db.table`, a path or a file:// URL.
+    /// Control table: `db.table`, a path or a URL.
     #[arg(long, value_name = "T")]
     pub(crate) control_table: String,
     /// Shows what would change and changes nothing.
@@ -315,7 +318,7 @@ pub(crate) struct Complete {
 
 #[derive(Debug, Args)]
 pub(crate) struct Status {
-    /// Control table: `db.table`, a path or a file:// URL.
+    /// Control table: `db.table`, a path or a URL.
     #[arg(long, value_name = "T")]
     pub(crate) control_table: String,
     /// Sensor table, for run ids and claims in the reasons.
@@ -337,7 +340,7 @@ pub(crate) struct Why {
 
 #[derive(Debug, Args)]
 pub(crate) struct History {
-    /// Control table, whose journal lies beside it: `db.table`, a path or a file:// URL.
+    /// Control table, whose journal lies beside it: `db.table`, a path or a URL.
     #[arg(long, value_name = "T")]
     pub(crate) control_table: String,
     /// Of this job only.
@@ -356,7 +359,7 @@ pub(crate) struct History {
 
 #[derive(Debug, Args)]
 pub(crate) struct Steer {
-    /// Control table: `db.table`, a path or a file:// URL.
+    /// Control table: `db.table`, a path or a URL.
     #[arg(long, value_name = "T")]
     pub(crate) control_table: String,
     #[command(flatten)]
@@ -390,18 +393,84 @@ pub(crate) struct Retrigger {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TriggerFile {
-    /// Writes `<base>/<id>/<id>_YYYYmmdd_HHMMSS.txt` with the body `Success`.
-    #[command(
-        after_help = "Example:\n  heartbeat trigger-file create --base /mnt/triggers --sensor-id my_trigger"
-    )]
-    Create {
-        /// `base_trigger_file_location`: a local path or a file:// URL.
-        #[arg(long, value_name = "URL")]
-        base: String,
-        /// The sensor_id.
-        #[arg(long, value_name = "ID")]
-        sensor_id: String,
-    },
+    /// Writes `<base>/<id>/<id>_YYYYmmdd_HHMMSS.txt` with the body `Success`, whole or not at all, and never over another
+    /// file.
+    #[command(after_help = CREATE_HELP)]
+    Create(CreateTriggerFile),
+    /// Deletes old trigger files that every row of their folder has processed.
+    #[command(after_help = PRUNE_HELP)]
+    Prune(PruneTriggerFiles),
+}
+
+const CREATE_HELP: &str =
+    "The time in the name is UTC; a second file in one second gets the next second that is free.
+
+\
+Examples:\n  heartbeat trigger-file create --base /mnt/triggers --sensor-id my_trigger\n  \
+heartbeat trigger-file create --acon trigger_files.yaml --sensor-id my_trigger\n  \
+heartbeat trigger-file create --base s3://my-bucket/triggers --sensor-id my_trigger \\\n    \
+--storage-option aws_region=eu-central-1 --signing-key env:TRIGGER_KEY\n  \
+heartbeat trigger-file create --base s3://my-bucket/triggers --sensor-id my_trigger --print-snippet airflow";
+
+const PRUNE_HELP: &str = "A file goes when each row of the control table with its sensor_id is through with it (all jobs, \
+paused ones too): a run has\naccounted for it, or it was passed over as what starts nothing. Folders without a row, files \
+that can be no news and\neverything else below the base are left alone. Rows of other control tables are not known: give the \
+ACONs of all\ntables whose rows are about these folders.\n\nExamples:\n  \
+heartbeat trigger-file prune --acon trigger_files.yaml --older-than 30d --dry-run -v\n  \
+heartbeat trigger-file prune --acon trigger_files.yaml --older-than 30d";
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateTriggerFile {
+    /// `base_trigger_file_location`: a path, file://, s3://, abfss://, az://, gs://, /Volumes/... or dbfs:/.
+    #[arg(long, value_name = "URL", required_unless_present = "acon")]
+    pub(crate) base: Option<String>,
+    /// The sensor_id.
+    #[arg(long, value_name = "ID")]
+    pub(crate) sensor_id: String,
+    /// ACON whose base, `storage_options`, workspace and `signing_key` are used; the options here come first.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) acon: Option<PathBuf>,
+    /// Signs the file with this key: `env:NAME`, `file:PATH`, with --acon also `scope:SCOPE/KEY`.
+    #[arg(long, value_name = "REF")]
+    pub(crate) signing_key: Option<String>,
+    /// An option of `storage_options`; secrets as `env:NAME` or `file:PATH`. May be repeated.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) storage_option: Vec<String>,
+    /// Writes nothing and prints what drops such a file elsewhere, to be pasted there.
+    #[arg(long, value_enum, value_name = "WHERE")]
+    pub(crate) print_snippet: Option<Snippet>,
+}
+
+/// Where a snippet runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Snippet {
+    /// Python in a Databricks notebook.
+    Dbutils,
+    /// A task of an Airflow DAG.
+    Airflow,
+    /// A bash script, with the store's own command line.
+    Bash,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PruneTriggerFiles {
+    #[command(flatten)]
+    pub(crate) acons: Acons,
+    /// Only files whose last modification is longer ago, by the store's clock: `30d`, `12h`; at least `1h`.
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    pub(crate) older_than: Duration,
+    /// Tells what would be deleted and deletes nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// `create` names files up to a minute ahead, and a name that was seen and is gone is no news for a week: what is deleted
+/// must be old enough for its name not to be given again.
+const YOUNGEST_PRUNED: Duration = Duration::from_hours(1);
+
+fn age(text: &str) -> Result<Duration, String> {
+    let age = time_span::parse(text).filter(|age| *age >= YOUNGEST_PRUNED);
+    age.ok_or_else(|| "is no length of time of at least 1h; write `30d` or `12h`".to_owned())
 }
 
 #[derive(Debug, Args)]

@@ -22,7 +22,7 @@ pub(super) async fn run(session: &Session, args: &args::Check) -> Result<Outcome
     let mut good = true;
     let clusters = Clusters::default();
     for group in acons::by_tables(session, loaded)? {
-        let engine = Session::engine(&group.control, &group.sensor, "heartbeat check")?;
+        let engine = session.engine(&group.control, &group.sensor, "heartbeat check").await?;
         let mut looked = Vec::new();
         for acon in &group.acons {
             match look(session, &engine, acon, &clusters, mode, args).await {

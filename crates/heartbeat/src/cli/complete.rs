@@ -12,7 +12,7 @@ pub(super) async fn run(session: &Session, args: &args::Complete) -> Result<Outc
     let job = JobId::parse(&args.job_id).context("--job-id")?;
     let control = session.locate(&args.tables.control_table)?;
     let sensor = session.locate(&args.tables.sensor_table)?;
-    let engine = Session::engine(&control, &sensor, "heartbeat complete")?;
+    let engine = session.engine(&control, &sensor, "heartbeat complete").await?;
     let completion = engine.complete(&job, args.run_id, &SystemClock).await?;
     journal::write(session, engine.scribe(), &control).await;
     let (code, words) = match completion {

@@ -4,20 +4,21 @@ use anyhow::{Context, Result, bail};
 use heartbeat_core::feed::{ColumnChange, Diff, Feed, FeedError, Key, plan, read};
 use heartbeat_core::ids::JobId;
 use heartbeat_core::journal::Event;
+use heartbeat_core::location::Location;
 use heartbeat_core::row::ControlRow;
 use heartbeat_core::table::{Commit, Table};
 use heartbeat_delta::DeltaTable;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Outcome, Session, args, journal, table_url};
+use super::{Outcome, Session, args, journal};
 use crate::engine::{Clock as _, SystemClock};
 use crate::fail_point;
 use crate::paths::local_path;
 use crate::scribe::{About, Scribe};
 
 pub(super) async fn run(session: &Session, args: &args::Feed) -> Result<Outcome> {
-    let feed = load(session, &args.csv)?;
+    let feed = load(session, &args.csv).await?;
     if feed.rows.is_empty() && !args.allow_empty {
         bail!(
             "{}: has no rows, which would delete every row of the table; --allow-empty if that is meant",
@@ -25,7 +26,7 @@ pub(super) async fn run(session: &Session, args: &args::Feed) -> Result<Outcome>
         );
     }
     let location = session.locate(&args.control_table)?;
-    let table = DeltaTable::<ControlRow>::new(&table_url(&location)?)?;
+    let table = session.place(&location).await?.table::<ControlRow>()?;
     let diff = apply(session, &table, &feed, args.dry_run).await?;
     if !args.dry_run {
         let scribe = Scribe::new("heartbeat feed");
@@ -37,11 +38,13 @@ pub(super) async fn run(session: &Session, args: &args::Feed) -> Result<Outcome>
 }
 
 /// Reads and validates the CSV; every mistake is printed with file, line and column.
-fn load(session: &Session, csv: &str) -> Result<Feed> {
-    if let Some(problem) = heartbeat_core::table_name::problem_of_table_at(csv) {
-        bail!("--csv: {problem}");
-    }
-    let bytes = std::fs::read(local_path(csv)).with_context(|| format!("{csv}: cannot be read"))?;
+async fn load(session: &Session, csv: &str) -> Result<Feed> {
+    let bytes = match Location::parse(csv) {
+        Ok(Location::Local(_)) => {
+            std::fs::read(local_path(csv)).with_context(|| format!("{csv}: cannot be read"))?
+        }
+        _ => session.stores.file(csv).await.context("--csv")?.into(),
+    };
     let text = String::from_utf8(bytes).with_context(|| format!("{csv}: is not UTF-8; save it as UTF-8"))?;
     match read(&text) {
         Ok(feed) => {

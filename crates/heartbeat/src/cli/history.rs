@@ -6,11 +6,10 @@ use heartbeat_core::journal::{Entry, Filter};
 use heartbeat_core::row::ControlRow;
 use heartbeat_core::table::Table as _;
 use heartbeat_core::time_span;
-use heartbeat_delta::DeltaTable;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Outcome, Session, args, journal, near, output, table_url};
+use super::{Outcome, Session, args, journal, near, output};
 use crate::engine::{Clock as _, SystemClock};
 
 pub(super) async fn run(session: &Session, args: &args::History) -> Result<Outcome> {
@@ -19,7 +18,7 @@ pub(super) async fn run(session: &Session, args: &args::History) -> Result<Outco
     let since = args.since.as_deref().map(|text| since(text, SystemClock.now())).transpose()?;
     let filter =
         Filter { job: job.as_ref().map(ToString::to_string), sensor_id: args.sensor_id.clone(), since };
-    let entries = journal::newest(&location, &filter, args.limit).await?;
+    let entries = journal::newest(session, &location, &filter, args.limit).await?;
     if entries.is_empty() {
         say_why_empty(session, &location, job.as_ref()).await?;
     }
@@ -38,7 +37,7 @@ struct Document<'a> {
 
 /// A table that is not there is an error; otherwise there is just nothing to show.
 async fn say_why_empty(session: &Session, location: &str, job: Option<&JobId>) -> Result<()> {
-    let control = DeltaTable::<ControlRow>::new(&table_url(location)?)?.load().await?;
+    let control = session.place(location).await?.table::<ControlRow>()?.load().await?;
     let unknown = job.and_then(|job| near::job(job.as_str(), &control.rows).err());
     let note = unknown.unwrap_or_else(|| "no entry in the journal matches".to_owned());
     session.printer.note(&note);

@@ -9,7 +9,7 @@ use heartbeat_core::ids::JobId;
 use heartbeat_core::journal::{Entry, Event, Failing, Filter, Journal as _, RowKey, failing};
 use heartbeat_delta::DeltaJournal;
 
-use super::{Session, table_url};
+use super::Session;
 use crate::engine::{Clock as _, Looked, SystemClock};
 use crate::error_chain::chain;
 use crate::paths;
@@ -19,8 +19,8 @@ use crate::scribe::{About, Scribe};
 const RECENT: usize = 2_000;
 
 /// The journal of the control table at a location.
-pub(super) fn of(control: &str) -> Result<DeltaJournal> {
-    Ok(DeltaJournal::new(&table_url(&paths::journal_of(control))?)?)
+pub(super) async fn of(session: &Session, control: &str) -> Result<DeltaJournal> {
+    Ok(session.place(&paths::journal_of(control)).await?.journal()?)
 }
 
 /// Appends what a command has noted. Without notes nothing is read or written.
@@ -29,7 +29,7 @@ pub(super) async fn write(session: &Session, scribe: &Scribe, control: &str) {
     if entries.is_empty() {
         return;
     }
-    let written = async { Ok::<_, anyhow::Error>(of(control)?.append(&entries).await?) };
+    let written = async { Ok::<_, anyhow::Error>(of(session, control).await?.append(&entries).await?) };
     if let Err(error) = written.await {
         let why = chain(error.as_ref());
         session
@@ -39,8 +39,13 @@ pub(super) async fn write(session: &Session, scribe: &Scribe, control: &str) {
 }
 
 /// The newest entries that match, oldest first.
-pub(super) async fn newest(control: &str, filter: &Filter, limit: usize) -> Result<Vec<Entry>> {
-    let mut entries = of(control)?.newest(filter, limit).await?;
+pub(super) async fn newest(
+    session: &Session,
+    control: &str,
+    filter: &Filter,
+    limit: usize,
+) -> Result<Vec<Entry>> {
+    let mut entries = of(session, control).await?.newest(filter, limit).await?;
     entries.reverse();
     Ok(entries)
 }
@@ -51,7 +56,7 @@ pub(super) async fn recent(session: &Session, control: &str) -> Vec<Entry> {
 }
 
 async fn read(session: &Session, control: &str, limit: usize) -> Vec<Entry> {
-    newest(control, &Filter::default(), limit).await.unwrap_or_else(|error| {
+    newest(session, control, &Filter::default(), limit).await.unwrap_or_else(|error| {
         session.printer.note(&format!("warning: the journal cannot be read: {}", chain(error.as_ref())));
         Vec::new()
     })

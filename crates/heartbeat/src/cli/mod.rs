@@ -25,21 +25,20 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::{CommandFactory, Parser};
 use heartbeat_core::row::{ControlRow, SensorRow};
 use heartbeat_core::steer::JobState;
 use heartbeat_core::table_name::{locate, problem_of_table_at};
 use heartbeat_delta::{DeltaBlobs, DeltaTable};
 use indicatif::{ProgressBar, ProgressStyle};
-use url::Url;
 
 pub use self::args::Cli;
 use self::args::{Command, Global, TriggerFile};
 use self::output::Printer;
 use crate::engine::Engine;
-use crate::paths;
 use crate::scribe::Scribe;
+use crate::stores::tables::{Place, TableStores};
 
 /// An engine over Delta tables.
 pub(crate) type DeltaEngine = Engine<DeltaTable<ControlRow>, DeltaTable<SensorRow>, DeltaBlobs>;
@@ -49,6 +48,8 @@ pub(crate) type DeltaEngine = Engine<DeltaTable<ControlRow>, DeltaTable<SensorRo
 pub(crate) struct Session {
     pub(crate) warehouse: String,
     pub(crate) printer: Printer,
+    /// Stores as the environment says.
+    pub(crate) stores: Arc<TableStores>,
 }
 
 /// How a command went, apart from errors that end it.
@@ -72,7 +73,7 @@ pub fn main() -> ExitCode {
     };
     init_logs(&cli.global);
     let printer = Printer::new(cli.global.output, cli.global.quiet);
-    let session = Session { warehouse: cli.global.warehouse.clone(), printer };
+    let session = Session { warehouse: cli.global.warehouse.clone(), printer, stores: Arc::default() };
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -113,9 +114,8 @@ async fn carry_out(session: &Session, cli: Cli) -> Result<Outcome> {
         Command::Resume(args) => pause::run(session, &args, JobState::Unpaused).await,
         Command::Retrigger(args) => retrigger::run(session, &args).await,
         Command::Validate(args) => validate::run(session, &args).await,
-        Command::TriggerFile(TriggerFile::Create { base, sensor_id }) => {
-            trigger_file::create(session, &base, &sensor_id)
-        }
+        Command::TriggerFile(TriggerFile::Create(args)) => trigger_file::create(session, &args).await,
+        Command::TriggerFile(TriggerFile::Prune(args)) => trigger_file::prune(session, &args).await,
         Command::JobsApi(args) => jobs_api::run(session, args).await,
         Command::Demo(args) => demo::run(session, &args).await,
         Command::Completions { shell } => {
@@ -133,12 +133,17 @@ impl Session {
         Ok(locate(name, &self.warehouse)?)
     }
 
+    /// The folder of a table.
+    pub(crate) async fn place(&self, location: &str) -> Result<Place> {
+        Ok(self.stores.place(location).await?)
+    }
+
     /// An engine over the tables at two locations. What `command` does is noted under that name, and written by
     /// [`journal::write`].
-    pub(crate) fn engine(control: &str, sensor: &str, command: &str) -> Result<DeltaEngine> {
-        let (control, sensor) = (table_url(control)?, table_url(sensor)?);
-        let (blobs, scribe) = (DeltaBlobs::new(&sensor)?, Arc::new(Scribe::new(command)));
-        Ok(Engine::new(DeltaTable::new(&control)?, DeltaTable::new(&sensor)?, blobs, scribe))
+    pub(crate) async fn engine(&self, control: &str, sensor: &str, command: &str) -> Result<DeltaEngine> {
+        let (control, sensor) = (self.place(control).await?, self.place(sensor).await?);
+        let (blobs, scribe) = (sensor.blobs()?, Arc::new(Scribe::new(command)));
+        Ok(Engine::new(control.table()?, sensor.table()?, blobs, scribe))
     }
 
     /// A spinner on stderr while something takes long; nothing when stderr is no terminal, or with --quiet.
@@ -154,11 +159,6 @@ impl Session {
         bar.enable_steady_tick(Duration::from_millis(120));
         bar
     }
-}
-
-/// URL of a table's location.
-pub(crate) fn table_url(location: &str) -> Result<Url> {
-    paths::directory_url(location).with_context(|| format!("`{location}` is no path"))
 }
 
 fn init_logs(global: &Global) {

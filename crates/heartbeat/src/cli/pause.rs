@@ -11,7 +11,7 @@ use heartbeat_delta::DeltaTable;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Outcome, Session, args, journal, near, output, table_url};
+use super::{Outcome, Session, args, journal, near, output};
 use crate::engine::{Clock as _, SystemClock};
 use crate::scribe::{About, Scribe};
 
@@ -19,7 +19,7 @@ pub(super) async fn run(session: &Session, args: &args::Steer, state: JobState) 
     let job = args.which.job_id.as_deref().map(JobId::parse).transpose().context("--job-id")?;
     let which = Rows { job, sensor_id: args.which.sensor_id.clone() };
     let location = session.locate(&args.control_table)?;
-    let rows = set(&DeltaTable::new(&table_url(&location)?)?, &which, state).await?;
+    let rows = set(&session.place(&location).await?.table()?, &which, state).await?;
     let (command, event) = match state {
         JobState::Paused => ("heartbeat pause", Event::Paused),
         JobState::Unpaused => ("heartbeat resume", Event::Resumed),

@@ -11,7 +11,7 @@ use crate::engine::SystemClock;
 pub(super) async fn run(session: &Session, args: &args::Retrigger) -> Result<Outcome> {
     let control = session.locate(&args.tables.control_table)?;
     let sensor = session.locate(&args.tables.sensor_table)?;
-    let engine = Session::engine(&control, &sensor, "heartbeat retrigger")?;
+    let engine = session.engine(&control, &sensor, "heartbeat retrigger").await?;
     let force = if args.force { Force::Yes } else { Force::No };
     let refusal = match JobId::parse(&args.job) {
         Ok(job) => engine.retrigger(&job, force, &SystemClock).await?.err().map(anyhow::Error::from),

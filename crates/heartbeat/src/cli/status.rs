@@ -11,17 +11,16 @@ use heartbeat_core::row::{ControlRow, SensorRow};
 use heartbeat_core::sensor::{Sensor, Status, View};
 use heartbeat_core::state::ClaimState;
 use heartbeat_core::table::Table;
-use heartbeat_delta::DeltaTable;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Outcome, Session, args, journal, output, table_url};
+use super::{Outcome, Session, args, journal, output};
 
 pub(super) async fn run(session: &Session, args: &args::Status) -> Result<Outcome> {
     let location = session.locate(&args.control_table)?;
-    let control = DeltaTable::<ControlRow>::new(&table_url(&location)?)?;
+    let control = session.place(&location).await?.table::<ControlRow>()?;
     let sensor = match &args.sensor_table {
-        Some(name) => Some(DeltaTable::<SensorRow>::new(&table_url(&session.locate(name)?)?)?),
+        Some(name) => Some(session.place(&session.locate(name)?).await?.table::<SensorRow>()?),
         None => None,
     };
     let load_sensor = async {

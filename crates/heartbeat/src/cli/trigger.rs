@@ -45,7 +45,7 @@ pub(super) async fn run(session: &Session, args: &args::Trigger) -> Result<Outco
 }
 
 async fn start(session: &Session, args: &args::Trigger, group: &Group) -> Result<TriggerReport> {
-    let engine = Session::engine(&group.control, &group.sensor, COMMAND)?;
+    let engine = session.engine(&group.control, &group.sensor, COMMAND).await?;
     let workspaces = acons::workspaces(&group.acons);
     let progress = session.progress("starting jobs");
     let workplace_of = |kind| workplace_of(&group.acons, kind);
@@ -115,7 +115,7 @@ fn listing(mut rows: Vec<Vec<String>>, waiting: &[(JobId, WaitReason)], summary:
 async fn plan(session: &Session, args: &args::Trigger, groups: &[Group]) -> Result<Outcome> {
     let mut merged = Decision::default();
     for group in groups {
-        let engine = Session::engine(&group.control, &group.sensor, COMMAND)?;
+        let engine = session.engine(&group.control, &group.sensor, COMMAND).await?;
         let decision = engine.plan(&selection(args, group), &SystemClock).await?;
         merged.starts.extend(decision.starts);
         merged.adoptions.extend(decision.adoptions);

@@ -11,14 +11,15 @@ use heartbeat_core::row::{ControlRow, SensorRow};
 use heartbeat_core::sensor::View;
 use heartbeat_core::source::{Ask, Asset, Since};
 use heartbeat_core::table::Table;
-use heartbeat_delta::{DeltaRecord, DeltaTable};
+use heartbeat_delta::DeltaRecord;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::acons::{AconFile, read_all};
-use super::{Outcome, Session, args, table_url};
+use super::{Outcome, Session, args};
 use crate::error_chain::chain;
 use crate::jobs::{JobsClient, RunFilter, RunPhase, Settings};
+use crate::paths::journal_of;
 use crate::secrets::Secrets;
 use crate::sources::kafka::Clusters;
 use crate::sources::trigger_file::NoRuns;
@@ -77,6 +78,9 @@ async fn connect(session: &Session, acon: &Acon, warnings: &mut Vec<Finding>) ->
     let sensor =
         open::<SensorRow>(session, "lakehouse_engine_sensor_db_table", &acon.sensor_table, &mut findings)
             .await;
+    if findings.is_empty() {
+        probe_journal(session, &acon.control_table, warnings).await;
+    }
     if let Err(error) = ask_workspace(acon).await {
         findings.push(Finding { path: "domain, token".to_owned(), problem: chain(error.as_ref()) });
     }
@@ -92,18 +96,34 @@ async fn open<R: DeltaRecord>(
     name: &str,
     findings: &mut Vec<Finding>,
 ) -> Option<Vec<R>> {
+    let mut note = |problem: String| findings.push(Finding { path: key.to_owned(), problem });
+    let place = async { session.place(&session.locate(name)?).await };
+    let place = place.await.map_err(|error| note(chain(error.as_ref()))).ok()?;
+    let problems = place.probe().await;
+    if !problems.is_empty() {
+        for problem in &problems {
+            note(problem.to_string());
+        }
+        return None;
+    }
     let opened = async {
-        let table = DeltaTable::<R>::new(&table_url(&session.locate(name)?)?)?;
+        let table = place.table::<R>()?;
         let rows = table.load().await?.rows;
         table.ensure_writable().await?;
         anyhow::Ok(rows)
     };
-    opened
-        .await
-        .map_err(|error| {
-            findings.push(Finding { path: key.to_owned(), problem: chain(error.as_ref()) });
-        })
-        .ok()
+    opened.await.map_err(|error| note(chain(error.as_ref()))).ok()
+}
+
+/// What keeps the journal from being written, which holds up nothing else.
+async fn probe_journal(session: &Session, control: &str, warnings: &mut Vec<Finding>) {
+    let Ok(control) = session.locate(control) else { return };
+    let Ok(place) = session.place(&journal_of(&control)).await else { return };
+    let problems = place.probe().await;
+    warnings.extend(problems.iter().map(|problem| Finding {
+        path: "heartbeat_sensor_db_table".to_owned(),
+        problem: format!("its journal cannot be written: {problem}"),
+    }));
 }
 
 async fn ask_workspace(acon: &Acon) -> Result<()> {
@@ -148,12 +168,14 @@ async fn look_at_sources(acon: &Acon, view: &View, warnings: &mut Vec<Finding>) 
         }
     }
     for (product, reached) in without_rows.into_iter().zip(reached) {
-        if let Err(error) = reached {
-            let path = match &acon.source {
-                SourceConfig::Kafka(_) => format!("kafka_configs.{product}"),
-                SourceConfig::TriggerFile(_) => "base_trigger_file_location".to_owned(),
-            };
-            findings.push(Finding { path, problem: chain(&error) });
+        let path = || match &acon.source {
+            SourceConfig::Kafka(_) => format!("kafka_configs.{product}"),
+            SourceConfig::TriggerFile(_) => "base_trigger_file_location".to_owned(),
+        };
+        match reached {
+            Ok(None) => {}
+            Ok(Some(problem)) => warnings.push(Finding { path: path(), problem }),
+            Err(error) => findings.push(Finding { path: path(), problem: chain(&error) }),
         }
     }
     findings

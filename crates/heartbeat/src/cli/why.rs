@@ -14,12 +14,11 @@ use heartbeat_core::row::{ControlRow, SensorRow};
 use heartbeat_core::sensor::{Dependency, RowProblem, Sensor, Status, View};
 use heartbeat_core::state::{Claim, ClaimState, Release, StoredManifest};
 use heartbeat_core::table::Table as _;
-use heartbeat_delta::DeltaTable;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use self::next::Next;
-use super::{Outcome, Session, args, check, journal, near, table_url};
+use super::{Outcome, Session, args, check, journal, near};
 use crate::engine::{Clock as _, SystemClock};
 use crate::error_chain::chain;
 
@@ -29,13 +28,13 @@ const OF_THE_JOB: usize = 100;
 pub(super) async fn run(session: &Session, args: &args::Why) -> Result<Outcome> {
     let control_at = session.locate(&args.tables.control_table)?;
     let sensor_at = session.locate(&args.tables.sensor_table)?;
-    let control = DeltaTable::<ControlRow>::new(&table_url(&control_at)?)?;
-    let sensor = DeltaTable::<SensorRow>::new(&table_url(&sensor_at)?)?;
+    let control = session.place(&control_at).await?.table::<ControlRow>()?;
+    let sensor = session.place(&sensor_at).await?.table::<SensorRow>()?;
     let filter = Filter { job: Some(args.job.trim().to_owned()), ..Filter::default() };
     let (control, sensor, of_the_job, recent) = tokio::join!(
         control.load(),
         sensor.load(),
-        journal::newest(&control_at, &filter, args.limit.max(OF_THE_JOB)),
+        journal::newest(session, &control_at, &filter, args.limit.max(OF_THE_JOB)),
         journal::recent(session, &control_at),
     );
     let now = SystemClock.now();

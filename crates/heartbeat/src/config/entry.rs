@@ -200,5 +200,5 @@ impl Plan {
 
 /// Where a table or folder is, in one spelling.
 pub(super) fn same_place(location: &str) -> PathBuf {
-    crate::paths::absolute(location).unwrap_or_else(|_| PathBuf::from(location))
+    crate::paths::one_spelling(location)
 }

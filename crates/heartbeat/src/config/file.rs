@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use heartbeat_core::acon::KEYS;
+use heartbeat_core::acon::{KEYS, STORAGE_KEYS};
 use heartbeat_core::schedule::Cron;
 use jiff::tz::TimeZone;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -24,6 +24,11 @@ pub(super) struct ConfigFile {
     /// Locations of tables by the names that the ACONs use, for tables that don't lie in the warehouse.
     #[serde(default)]
     pub(super) tables: BTreeMap<String, Text<Location>>,
+    /// How the stores of the tables, and of nothing else, are reached, and who we are there. Default: what the environment
+    /// says.
+    #[serde(default)]
+    #[schemars(schema_with = "storage_options")]
+    pub(super) storage_options: Map<String, Value>,
     /// What is watched. ACONs of one source over the same two tables are looked at together.
     #[schemars(length(min = 1))]
     pub(super) acons: Vec<AconEntry>,
@@ -156,6 +161,7 @@ impl ConfigFile {
         Self {
             warehouse: None,
             tables: BTreeMap::new(),
+            storage_options: Map::new(),
             acons,
             runs: Runs::default(),
             server: Server::default(),
@@ -211,6 +217,19 @@ fn days(days: u64) -> Text<Length> {
 
 fn shutdown_grace() -> Text<Length> {
     Text(Length(Duration::from_secs(10)))
+}
+
+/// The options of an ACON's store, as far as tables can lie there.
+fn storage_options(_: &mut SchemaGenerator) -> Schema {
+    let keys: Map<String, Value> = STORAGE_KEYS
+        .iter()
+        .filter(|key| key.name != "aws_sqs_endpoint")
+        .map(|key| {
+            let types = ["string", "boolean"];
+            (key.name.to_owned(), serde_json::json!({"type": types, "description": key.doc}))
+        })
+        .collect();
+    json_schema!({"type": "object", "properties": keys, "additionalProperties": false})
 }
 
 /// Unknown keys of an ACON are warnings, so the schema leaves room for them.

@@ -18,8 +18,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use heartbeat_core::acon::Finding;
-use serde_json::Value;
+use heartbeat_core::acon::{Finding, StorageOptions};
+use heartbeat_core::secret::SecretRef;
+use serde_json::{Map, Value};
 
 pub use self::acon_file::{FileError, document};
 pub use self::file::schema;
@@ -33,6 +34,8 @@ pub use self::watch::{Watch, WatchedSource};
 pub struct Config {
     /// Where tables lie.
     pub tables: TableNames,
+    /// How the stores of tables are reached.
+    pub storage: StorageOptions,
     /// What is watched, by pair of tables; at least one.
     pub watches: Vec<Watch>,
     /// How runs are followed.
@@ -138,6 +141,7 @@ fn build(
             errors.push(Finding { path: format!("tables.{name}"), problem: problem.to_owned() });
         }
     }
+    let storage = storage(file.storage_options, &mut errors);
     let mut entries = Vec::new();
     for (acon, origin) in file.acons.into_iter().zip(origins) {
         match entry::read(acon, *origin, directory, &tables, &mut warnings) {
@@ -148,6 +152,7 @@ fn build(
     let watches = watch::group(entries, &mut warnings, &mut errors);
     let config = Config {
         tables,
+        storage,
         watches,
         runs: Runs {
             poll_interval: file.runs.poll_interval.0.0,
@@ -167,6 +172,26 @@ fn build(
         shutdown_grace: file.shutdown_grace.0.0,
     };
     Reading { warnings, result: if errors.is_empty() { Ok(config) } else { Err(errors) } }
+}
+
+/// The options of the tables' stores. Tables belong to no workspace, so no scope can be meant.
+fn storage(options: Map<String, Value>, errors: &mut Vec<Finding>) -> StorageOptions {
+    let key = "storage_options";
+    let document = Map::from_iter([(key.to_owned(), Value::Object(options))]);
+    let options = StorageOptions::parse(&document, key).unwrap_or_else(|mistakes| {
+        errors.extend(mistakes);
+        StorageOptions::default()
+    });
+    let scopes = options.iter().filter(|(_, reference)| matches!(reference, SecretRef::Scope { .. }));
+    errors.extend(scopes.map(|(name, _)| {
+        Finding {
+            path: format!("{key}.{name}"),
+            problem:
+                "cannot be of a secret scope, for tables belong to no workspace; use env:NAME or file:PATH"
+                    .to_owned(),
+        }
+    }));
+    options
 }
 
 /// A path or URL as seen from `directory`.

@@ -367,3 +367,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn stores_of_tables_have_options_of_their_own() {
+    let document = |options: Value| json!({"storage_options": options, "acons": [{"acon": files_acon()}]});
+    let config = config(&document(json!({"aws_region": "eu-west-1", "aws_secret_access_key": "env:S"})));
+    assert_eq!(config.storage.iter().count(), 2);
+    let mistake = only_mistake(&document(json!({"aws_regoin": "x"})));
+    assert_eq!(mistake, "storage_options.aws_regoin: unknown key; did you mean `aws_region`?");
+    let mistake = only_mistake(&document(json!({"aws_access_key_id": "scope:s/k"})));
+    assert!(mistake.contains("belong to no workspace"), "{mistake}");
+    let mistake = only_mistake(&document(json!({"aws_secret_access_key": "env:"})));
+    assert!(mistake.starts_with("storage_options.aws_secret_access_key:"), "{mistake}");
+}
+
+#[test]
+fn tables_lie_on_stores_and_each_place_has_one_spelling() {
+    let mut one = files_acon();
+    one["heartbeat_sensor_db_table"] = json!("s3a://b/control");
+    one["lakehouse_engine_sensor_db_table"] = json!("s3://b/sensor/");
+    let mut two = kafka_acon("p", "a:1");
+    two["heartbeat_sensor_db_table"] = json!("mapped");
+    two["lakehouse_engine_sensor_db_table"] = json!("s3://b/sensor");
+    let document = json!({
+        "warehouse": "gs://wh/x", "tables": {"mapped": "s3://b/control"}, "acons": [{"acon": one}, {"acon": two}],
+    });
+    let config = config(&document);
+    assert_eq!(config.watches.len(), 1, "{:?}", config.watches);
+    assert_eq!(config.tables.locate("db.t").unwrap(), "gs://wh/x/db.db/t");
+}

@@ -146,7 +146,8 @@ pub(super) struct Location(pub(super) String);
 
 impl Format for Location {
     const NAME: &'static str = "location";
-    const EXAMPLES: &'static [&'static str] = &["warehouse", "file:///srv/warehouse"];
+    const EXAMPLES: &'static [&'static str] =
+        &["warehouse", "file:///srv/warehouse", "s3://bucket/warehouse"];
 
     fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();

@@ -16,6 +16,7 @@ use crate::metrics::{Check, CheckResult, SourceLabel, TableLabel};
 use crate::secrets::Secrets;
 use crate::server::{Plan, TickKind};
 use crate::sources::{self, AnySource, trigger_file::Beside};
+use crate::stores::TrafficCount;
 
 /// Reading and writing the tables beside a look may take this long.
 const STORE_LIMIT: Duration = Duration::from_mins(1);
@@ -44,6 +45,7 @@ impl Looking {
         self.context.metrics.source_added(&label, Instant::now());
         let mut complaint = Complaint::default();
         let (mut last, mut hangs) = (None, false);
+        let mut traffic = TrafficCount::default();
         let mut stop = self.context.stop.clone();
         while let Some(tick) = self.wait(last, hangs).await {
             let began = Instant::now();
@@ -59,6 +61,11 @@ impl Looking {
             self.context.metrics.checked(&label, &check, Instant::now());
             let ends = source.certificate_ends();
             self.context.metrics.certificates(&label, ends.iter().map(|end| (end.role, end.not_after)));
+            if let AnySource::TriggerFile(source) = &source {
+                let count = source.traffic().await;
+                self.context.metrics.listed(&label, count.since(traffic), &source.full_listings());
+                traffic = count;
+            }
             match looked {
                 Ok(look) => {
                     complaint.over(&self.config.name);

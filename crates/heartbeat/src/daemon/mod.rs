@@ -28,11 +28,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use heartbeat_core::row::{ControlRow, SensorRow};
-use heartbeat_delta::{DeltaTable, Error};
+use heartbeat_delta::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::context::Context;
-use self::pair::{Pair, Place};
+use self::pair::{Pair, Places};
 use self::stop::Stopper;
 use crate::config::{Config, Watch};
 use crate::engine::{Clock as _, SystemClock};
@@ -41,6 +41,8 @@ use crate::jobs::Observer;
 use crate::metrics::Metrics;
 use crate::paths;
 use crate::server::{Board, Plan, Server, ServerError, Shown, TickKind, routes};
+use crate::stores::StoreError;
+use crate::stores::tables::TableStores;
 use crate::systemd::Systemd;
 use crate::workspaces::Workspaces;
 
@@ -59,9 +61,9 @@ pub enum DaemonError {
         #[source]
         cause: heartbeat_delta::Error,
     },
-    /// A location is no place of a table.
-    #[error("`{0}` is no location of a table")]
-    Location(String),
+    /// A location is no place of a table, or its store cannot be opened.
+    #[error(transparent)]
+    Place(#[from] StoreError),
     /// Signals cannot be waited for.
     #[error("signals cannot be waited for")]
     Signals(#[source] std::io::Error),
@@ -110,8 +112,8 @@ pub async fn run(config: Config, read: impl Fn() -> Option<Config>) -> Result<()
     let board = Arc::new(Board::default());
     let mut listening = config.listen;
     let mut server = serve(listening, &metrics, &board).await?;
-    check_tables(&config).await?;
-    let mut daemon = Daemon::start(config, metrics, board)?;
+    let places = check_tables(&config).await?;
+    let mut daemon = Daemon::start(config, &places, metrics, board)?;
     systemd.ready(&daemon.summary());
     let mut sick = false;
     loop {
@@ -125,7 +127,7 @@ pub async fn run(config: Config, read: impl Fn() -> Option<Config>) -> Result<()
             Event::Look => daemon.look_after(&systemd, &mut sick),
             Event::Reload => {
                 systemd.reloading();
-                if let Some(config) = sound(read()).await {
+                if let Some((config, places)) = sound(read()).await {
                     if config.listen != listening {
                         match serve(config.listen, &daemon.metrics, &daemon.board).await {
                             Ok(new) => {
@@ -140,7 +142,7 @@ pub async fn run(config: Config, read: impl Fn() -> Option<Config>) -> Result<()
                             }
                         }
                     }
-                    daemon = daemon.reloaded(config).await?;
+                    daemon = daemon.reloaded(config, &places).await?;
                 }
                 systemd.ready(&daemon.summary());
             }
@@ -163,7 +165,7 @@ pub async fn run(config: Config, read: impl Fn() -> Option<Config>) -> Result<()
 }
 
 /// The configuration, unless a table that it names cannot be used: then the daemon goes on as it was.
-async fn sound(config: Option<Config>) -> Option<Config> {
+async fn sound(config: Option<Config>) -> Option<(Config, Vec<Places>)> {
     let config = config?;
     for source in config.watches.iter().flat_map(|watch| &watch.sources) {
         if let Err(error) = crate::secrets::credentials(&source.domain, source.token.as_ref()) {
@@ -173,7 +175,7 @@ async fn sound(config: Option<Config>) -> Option<Config> {
         }
     }
     match check_tables(&config).await {
-        Ok(()) => Some(config),
+        Ok(places) => Some((config, places)),
         Err(error) => {
             let error = chain(&error);
             tracing::error!(
@@ -185,13 +187,16 @@ async fn sound(config: Option<Config>) -> Option<Config> {
     }
 }
 
-/// Refuses tables that are not there, or that this version cannot write. A storage that does not answer now may later.
-async fn check_tables(config: &Config) -> Result<(), DaemonError> {
+/// The places of the tables, by pair. Refuses tables that are not there, or that this version cannot write. A storage that
+/// does not answer now may later.
+async fn check_tables(config: &Config) -> Result<Vec<Places>, DaemonError> {
+    let stores = TableStores::new(config.storage.clone());
+    let mut all = Vec::with_capacity(config.watches.len());
     for watch in &config.watches {
-        let Place { control, sensor, .. } = place(watch)?;
+        let places = places(watch, &stores).await?;
         let named = |table: &str, cause| DaemonError::Table { table: table.to_owned(), cause };
-        let control = DeltaTable::<ControlRow>::new(&control).map_err(|e| named(&watch.control.name, e))?;
-        let sensor = DeltaTable::<SensorRow>::new(&sensor).map_err(|e| named(&watch.sensor.name, e))?;
+        let control = places.control.table::<ControlRow>().map_err(|e| named(&watch.control.name, e))?;
+        let sensor = places.sensor.table::<SensorRow>().map_err(|e| named(&watch.sensor.name, e))?;
         for (name, checked) in [
             (&watch.control.name, control.ensure_writable().await),
             (&watch.sensor.name, sensor.ensure_writable().await),
@@ -204,8 +209,9 @@ async fn check_tables(config: &Config) -> Result<(), DaemonError> {
                 Err(cause) => return Err(named(name, cause)),
             }
         }
+        all.push(places);
     }
-    Ok(())
+    Ok(all)
 }
 
 async fn serve(
@@ -219,7 +225,13 @@ async fn serve(
 }
 
 impl Daemon {
-    fn start(config: Config, metrics: Arc<Metrics>, board: Arc<Board>) -> Result<Self, DaemonError> {
+    /// `places` are those of the configuration's pairs.
+    fn start(
+        config: Config,
+        places: &[Places],
+        metrics: Arc<Metrics>,
+        board: Arc<Board>,
+    ) -> Result<Self, DaemonError> {
         let (stopper, stop) = stop::stop();
         let context = Context {
             metrics: Arc::clone(&metrics),
@@ -230,8 +242,8 @@ impl Daemon {
         };
         let workspaces = Arc::new(workspaces(&config, &metrics, &board));
         let mut pairs = Vec::with_capacity(config.watches.len());
-        for watch in &config.watches {
-            let pair = Pair::start(watch, &place(watch)?, &config, &workspaces, &context);
+        for (watch, places) in config.watches.iter().zip(places) {
+            let pair = Pair::start(watch, places, &config, &workspaces, &context);
             pairs
                 .push(pair.map_err(|cause| DaemonError::Table { table: watch.control.name.clone(), cause })?);
         }
@@ -241,7 +253,7 @@ impl Daemon {
     }
 
     /// Stops all tasks and starts them by another configuration. What they have learned is read again.
-    async fn reloaded(self, config: Config) -> Result<Self, DaemonError> {
+    async fn reloaded(self, config: Config, places: &[Places]) -> Result<Self, DaemonError> {
         if config == self.config {
             tracing::info!("configuration is as it was; secrets and certificates are read again");
         }
@@ -254,7 +266,7 @@ impl Daemon {
             tracing::warn!("what did not end in time is given up, and found again in the tables");
         }
         board.removed(RELOAD);
-        Self::start(config, metrics, board)
+        Self::start(config, places, metrics, board)
     }
 
     async fn stop(self) {
@@ -326,14 +338,11 @@ fn workspaces(config: &Config, metrics: &Arc<Metrics>, board: &Board) -> Workspa
     workspaces
 }
 
-fn place(watch: &Watch) -> Result<Place, DaemonError> {
-    let url = |location: &str| {
-        paths::directory_url(location).ok_or_else(|| DaemonError::Location(location.to_owned()))
-    };
-    Ok(Place {
-        control: url(&watch.control.location)?,
-        sensor: url(&watch.sensor.location)?,
-        journal: url(&paths::journal_of(&watch.control.location))?,
+async fn places(watch: &Watch, stores: &TableStores) -> Result<Places, StoreError> {
+    Ok(Places {
+        control: stores.place(&watch.control.location).await?,
+        sensor: stores.place(&watch.sensor.location).await?,
+        journal: stores.place(&paths::journal_of(&watch.control.location)).await?,
     })
 }
 

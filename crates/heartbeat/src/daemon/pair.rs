@@ -7,10 +7,9 @@ use std::time::Duration;
 use heartbeat_core::acon::SourceKind;
 use heartbeat_core::claim::Workplace;
 use heartbeat_core::journal::{Event, began_detail};
-use heartbeat_delta::{DeltaBlobs, DeltaJournal, DeltaTable, Error};
+use heartbeat_delta::{DeltaJournal, Error};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use url::Url;
 
 use super::context::{Context, DeltaWatcher};
 use super::lanes::{LaneConfig, lanes};
@@ -24,6 +23,7 @@ use crate::engine::{Clock as _, Engine, SystemClock};
 use crate::metrics::{SourceLabel, TableLabel, TableRole};
 use crate::scribe::{About, Scribe};
 use crate::secrets::Secrets;
+use crate::stores::tables::Place;
 use crate::workspaces::Workspaces;
 
 /// Rows that fail are left alone for this long at first, and for their period where that is longer.
@@ -43,17 +43,17 @@ pub(super) struct Pair {
 }
 
 /// Where a pair lies.
-pub(super) struct Place {
-    pub(super) control: Url,
-    pub(super) sensor: Url,
-    pub(super) journal: Url,
+pub(super) struct Places {
+    pub(super) control: Place,
+    pub(super) sensor: Place,
+    pub(super) journal: Place,
 }
 
 impl Pair {
     /// Starts the tasks.
     pub(super) fn start(
         watch: &Watch,
-        place: &Place,
+        places: &Places,
         config: &Config,
         workspaces: &Arc<Workspaces>,
         context: &Context,
@@ -65,9 +65,9 @@ impl Pair {
         let message = format!("watches {name}");
         scribe.note(SystemClock.now(), Event::Daemon, About::default(), message, Some(sources));
         let engine = Engine::new(
-            DeltaTable::new(&place.control)?,
-            DeltaTable::new(&place.sensor)?,
-            DeltaBlobs::new(&place.sensor)?,
+            places.control.table()?,
+            places.sensor.table()?,
+            places.sensor.blobs()?,
             Arc::clone(&scribe),
         );
         let period = watch.sources.iter().map(|source| source.schedule.period()).min().unwrap_or(FIRST_WAIT);
@@ -83,8 +83,7 @@ impl Pair {
             TableLabel::new(&watch.sensor.name, TableRole::Sensor),
         ];
         context.metrics.tables_added(&labels);
-        let journal =
-            if config.journal.enabled { Some(Arc::new(DeltaJournal::new(&place.journal)?)) } else { None };
+        let journal = if config.journal.enabled { Some(Arc::new(places.journal.journal()?)) } else { None };
         let mut pair =
             Self { name, tasks: JoinSet::new(), writing: None, watcher, context: context.clone(), labels };
         pair.spawn(watch, config);

@@ -86,7 +86,7 @@ impl Tracking {
     }
 
     async fn count_phases(&self) -> Result<(), EngineError> {
-        let (view, _) = self.watcher.engine().view().await?;
+        let view = self.watcher.engine().last_view().await?;
         let (mut claimed, mut active, mut failed) = (0, 0, 0);
         for job in view.jobs.keys() {
             match view.open_claim(job).map(|claim| &claim.state) {

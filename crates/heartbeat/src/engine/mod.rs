@@ -193,6 +193,15 @@ where
         Ok(current)
     }
 
+    /// Both tables as they were read last, whatever has become of them since: where that is good enough, for each question
+    /// to a store costs money.
+    pub async fn last_view(&self) -> Result<Arc<View>, EngineError> {
+        if let Some(known) = self.newest.lock().await.as_ref() {
+            return Ok(Arc::clone(&known.view));
+        }
+        Ok(self.view().await?.0)
+    }
+
     /// The newest of both tables; what has not changed is not read again.
     async fn load(&self, held: &mut Held<'_, C, S>) -> Result<LoadedBy<C, S>, EngineError> {
         // One after the other: the control table may lag behind the sensor table, as after a crash, and its commits

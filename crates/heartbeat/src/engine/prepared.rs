@@ -11,6 +11,7 @@ use heartbeat_core::position::Position;
 use heartbeat_core::row::{ControlRow, SensorRow};
 use heartbeat_core::sensor::View;
 use heartbeat_core::source::{Absent, Ask};
+use heartbeat_core::state::StoredPosition;
 use heartbeat_core::table::{Blobs, Table};
 
 use super::Engine;
@@ -200,6 +201,14 @@ where
             None => self.read_position(&digest).await,
         };
         (digest, position)
+    }
+
+    /// A position as a row keeps it, read where it is stored beside the table; or what is wrong with it.
+    pub(crate) async fn position(&self, stored: &StoredPosition) -> Result<Position, String> {
+        match stored.inline() {
+            Ok(position) => Ok(position),
+            Err(digest) => self.read_position(digest).await,
+        }
     }
 
     async fn read_position(&self, digest: &str) -> Result<Position, String> {

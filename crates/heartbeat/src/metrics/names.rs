@@ -96,6 +96,29 @@ pub(super) const CERTIFICATE_EXPIRY: MetricDoc = gauge(
     "When the first certificate ends, in seconds since 1970: `client` what is shown to brokers, `trusted` by a truststore, `broker` shown by one",
 );
 
+pub(super) const STORE_REQUESTS: MetricDoc = counter(
+    "heartbeat_store_requests_total",
+    OF_SOURCE,
+    "Requests to the store of the trigger files, repeated ones too; none for this machine's folders",
+);
+pub(super) const STORE_BYTES: MetricDoc =
+    counter("heartbeat_store_received_bytes_total", OF_SOURCE, "Bytes of the answers to them");
+pub(super) const LARGE_FOLDERS: MetricDoc = gauge(
+    "heartbeat_large_folders",
+    OF_SOURCE,
+    "Folders of trigger files that are listed whole now and then only, because they hold many",
+);
+pub(super) const FULL_LISTING_REQUESTS: MetricDoc = gauge(
+    "heartbeat_full_listing_requests",
+    OF_SOURCE,
+    "Requests that the last full listings of these folders took together",
+);
+pub(super) const FULL_LISTING_INTERVAL: MetricDoc = gauge(
+    "heartbeat_full_listing_interval_seconds",
+    OF_SOURCE,
+    "Longest pause between full listings of such a folder: a file whose name does not sort behind the newest is found after at most this",
+);
+
 pub(super) const STARTS: MetricDoc = counter(
     "heartbeat_starts_total",
     &["table", "result"],
@@ -144,7 +167,7 @@ pub(super) const JOBS_API_CALLS: MetricDoc = counter(
 );
 
 /// Every metric that is served.
-pub const METRICS: [MetricDoc; 24] = [
+pub const METRICS: [MetricDoc; 29] = [
     BUILD,
     PROCESS_START,
     CHECKS,
@@ -159,6 +182,11 @@ pub const METRICS: [MetricDoc; 24] = [
     DETECTION_TO_START,
     ARRIVAL_TO_START,
     CERTIFICATE_EXPIRY,
+    STORE_REQUESTS,
+    STORE_BYTES,
+    LARGE_FOLDERS,
+    FULL_LISTING_REQUESTS,
+    FULL_LISTING_INTERVAL,
     STARTS,
     RUNS,
     COMPLETIONS,

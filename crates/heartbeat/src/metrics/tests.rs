@@ -30,6 +30,15 @@ fn used(now: Instant) -> Metrics {
     metrics.started(&source("kafka"), Duration::from_millis(700), Some(Duration::from_secs(2)));
     let ends = [(CertificateRole::Client, Timestamp::MAX), (CertificateRole::Client, Timestamp::UNIX_EPOCH)];
     metrics.certificates(&source("kafka"), ends.into_iter());
+    let listing = |requests, pause| FullListing {
+        folder: "t".to_owned(),
+        requests,
+        files: requests * 1000,
+        took: Duration::from_secs(1),
+        pause: Duration::from_secs(pause),
+    };
+    let traffic = TrafficCount { requests: 3, received: 900 };
+    metrics.listed(&source("kafka"), traffic, &[listing(5, 20), listing(7, 10)]);
     metrics.start_answered(&control, StartResult::Accepted);
     metrics.runs(&control, RunPhase::Active, 7);
     metrics.run_ended(&control, RunEnd::Succeeded);
@@ -100,6 +109,10 @@ fn values_are_those_that_were_told() {
         ("heartbeat_sensors_failing{source=\"kafka\",acon=\"kafka\"}", 4.0),
         ("heartbeat_last_good_check_age_seconds{source=\"kafka\",acon=\"kafka\"}", 90.0),
         ("heartbeat_arrival_to_start_seconds_sum{source=\"kafka\",acon=\"kafka\"}", 2.0),
+        ("heartbeat_store_received_bytes_total{source=\"kafka\",acon=\"kafka\"}", 900.0),
+        ("heartbeat_large_folders{source=\"kafka\",acon=\"kafka\"}", 2.0),
+        ("heartbeat_full_listing_requests{source=\"kafka\",acon=\"kafka\"}", 12.0),
+        ("heartbeat_full_listing_interval_seconds{source=\"kafka\",acon=\"kafka\"}", 20.0),
         ("heartbeat_runs{table=\"db.control\",state=\"active\"}", 7.0),
         ("heartbeat_table_version{table=\"db.control\",role=\"control\"}", 41.0),
         ("heartbeat_maintenance_deleted_bytes_total{table=\"db.control\",role=\"control\"}", 1024.0),

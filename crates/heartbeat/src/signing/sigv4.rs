@@ -45,8 +45,10 @@ pub(crate) fn sign(parts: &mut Parts, body: &[u8], credential: &Credential, scop
     headers
         .extend(parts.headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?))));
     headers.sort_unstable();
-    let canonical: String =
-        headers.iter().map(|(name, value)| format!("{name}:{}\n", value.trim())).collect();
+    let mut canonical = String::new();
+    for (name, value) in &headers {
+        canonical.extend([name, ":", value.trim(), "\n"]);
+    }
     let names = headers.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
     let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
     let request = format!("{}\n{path}\n{query}\n{canonical}\n{names}\n{body}", parts.method);

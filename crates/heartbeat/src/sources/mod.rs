@@ -76,10 +76,10 @@ impl AnySource {
     }
 
     /// Whether a product's brokers can be connected to, as its rows would; of trigger files, whether the base can be
-    /// listed.
-    pub async fn reach(&self, product: &str, deadline: Instant) -> Result<(), SourceError> {
+    /// listed. With a remark where something is odd.
+    pub async fn reach(&self, product: &str, deadline: Instant) -> Result<Option<String>, SourceError> {
         match self {
-            Self::Kafka(source) => source.reach(product, deadline).await,
+            Self::Kafka(source) => source.reach(product, deadline).await.map(|()| None),
             Self::TriggerFile(source) => source.reach(deadline).await,
         }
     }

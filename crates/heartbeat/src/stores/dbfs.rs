@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::http::{Method, header};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -20,6 +20,9 @@ use crate::base64;
 use crate::secrets::Secrets;
 
 const NEED: &str = "the right to use DBFS, which may be switched off in favour of volumes,";
+
+/// Most bytes of one answer.
+const BLOCK: usize = 1_000_000;
 
 /// A folder there.
 #[derive(Debug)]
@@ -107,9 +110,37 @@ impl Dbfs {
     }
 
     pub(super) async fn read(&self, path: &str, deadline: Instant) -> Result<Option<Bytes>, StoreError> {
+        self.part(path, 0, LONGEST_BODY, deadline).await
+    }
+
+    /// All of a file, block by block; at most `most` bytes and a block.
+    pub(super) async fn whole(
+        &self,
+        path: &str,
+        most: usize,
+        deadline: Instant,
+    ) -> Result<Option<Bytes>, StoreError> {
+        let mut body = BytesMut::new();
+        while body.len() <= most {
+            let Some(part) = self.part(path, body.len(), BLOCK, deadline).await? else { return Ok(None) };
+            if part.is_empty() {
+                break;
+            }
+            body.extend_from_slice(&part);
+        }
+        Ok(Some(body.freeze()))
+    }
+
+    async fn part(
+        &self,
+        path: &str,
+        from: usize,
+        length: usize,
+        deadline: Instant,
+    ) -> Result<Option<Bytes>, StoreError> {
         let what = format!("file `{}`", self.url(path));
         let path = self.path(path).map_err(|fault| fault.of(&what))?;
-        let query = format!("path={}&offset=0&length={LONGEST_BODY}", encoded(&path));
+        let query = format!("path={}&offset={from}&length={length}", encoded(&path));
         let reply = self.get(&what, "read", &query, deadline).await?;
         match &reply.refused {
             None => block(&reply.answer.body).map(Some).map_err(|fault| fault.of(what)),

@@ -65,6 +65,16 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// What a library for credentials says; it keeps the status of an answer beside its text.
+    pub(super) fn no_credentials(error: &reqsign_core::Error) -> Self {
+        let mut told = chain(error);
+        for context in error.context() {
+            told.push_str("; ");
+            told.push_str(context);
+        }
+        Self::NoCredentials(told)
+    }
+
     /// The error, with what it is about.
     pub fn of(self, what: impl Into<String>) -> StoreError {
         StoreError { what: what.into(), fault: self }

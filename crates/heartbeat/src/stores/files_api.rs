@@ -118,15 +118,29 @@ impl FilesApi {
     pub(super) async fn read(&self, path: &str, deadline: Instant) -> Result<Option<Bytes>, StoreError> {
         let what = format!("file `{}`", self.url(path));
         let range = format!("bytes=0-{}", LONGEST_BODY - 1);
-        let headers = [(header::RANGE, range.as_str())];
+        let read = self.get(&what, path, &[(header::RANGE, range.as_str())], deadline).await?;
+        Ok(read.map(|mut body| {
+            body.truncate(LONGEST_BODY);
+            body
+        }))
+    }
+
+    /// All of a file, as far as an answer may be long.
+    pub(super) async fn whole(&self, path: &str, deadline: Instant) -> Result<Option<Bytes>, StoreError> {
+        self.get(&format!("file `{}`", self.url(path)), path, &[], deadline).await
+    }
+
+    async fn get(
+        &self,
+        what: &str,
+        path: &str,
+        headers: &[(header::HeaderName, &str)],
+        deadline: Instant,
+    ) -> Result<Option<Bytes>, StoreError> {
         let address = Address { kind: "files", path, query: "" };
-        let reply = self.ask(&what, &Method::GET, address, &headers, &Bytes::new(), deadline).await?;
+        let reply = self.ask(what, &Method::GET, address, headers, &Bytes::new(), deadline).await?;
         match &reply.refused {
-            None => {
-                let mut body = reply.answer.body;
-                body.truncate(LONGEST_BODY);
-                Ok(Some(body))
-            }
+            None => Ok(Some(reply.answer.body)),
             // An empty file has no first byte.
             Some(told) if told.status == 416 => Ok(Some(Bytes::new())),
             Some(told) if is_missing(told) => Ok(None),

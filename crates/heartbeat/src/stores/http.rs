@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 
 use super::error::{Fault, StoreError};
+use super::{Created, LONGEST_BODY};
 use crate::error_chain::chain;
 
 /// Most tries of one request.
@@ -40,6 +41,17 @@ pub struct TrafficCount {
     pub requests: u64,
     /// Bytes of bodies received.
     pub received: u64,
+}
+
+impl TrafficCount {
+    /// What came since an earlier count; all of it where the count began anew in between.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        if self.requests < earlier.requests || self.received < earlier.received {
+            return self;
+        }
+        Self { requests: self.requests - earlier.requests, received: self.received - earlier.received }
+    }
 }
 
 impl Traffic {
@@ -79,16 +91,24 @@ impl Answer {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
+
+    /// As much of a file as is read: a store may send all of it whatever range it was asked for.
+    pub(super) fn beginning(&self) -> Bytes {
+        self.body.slice(..self.body.len().min(LONGEST_BODY))
+    }
 }
 
 impl Wire {
-    pub(super) fn new() -> Result<Self, Fault> {
-        let client = reqwest::Client::builder()
+    /// A client of the store at this URL. What is on this machine is not asked through a proxy.
+    pub(super) fn new(endpoint: &str) -> Result<Self, Fault> {
+        let mut builder = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(5))
             .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("heartbeat/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| Fault::Misconfigured(chain(&error)))?;
+            .user_agent(concat!("heartbeat/", env!("CARGO_PKG_VERSION")));
+        if url::Url::parse(endpoint).is_ok_and(|url| is_here(&url)) {
+            builder = builder.no_proxy();
+        }
+        let client = builder.build().map_err(|error| Fault::Misconfigured(chain(&error)))?;
         Ok(Self { client, traffic: Traffic::default() })
     }
 
@@ -147,8 +167,14 @@ impl Wire {
     }
 
     async fn once(&self, request: Request<Bytes>) -> Result<Answer, Failed> {
+        let path = request.uri().path().to_owned();
         let request = reqwest::Request::try_from(request)
             .map_err(|error| Failed::For(Fault::Misconfigured(chain(&error.without_url()))))?;
+        if request.url().path() != path {
+            // Another file than the one that is meant would be read, or deleted.
+            let problem = "a path with a part that is `.` or `..` cannot be asked for";
+            return Err(Failed::For(Fault::Misconfigured(problem.to_owned())));
+        }
         self.traffic.requests.fetch_add(1, Ordering::Relaxed);
         let passing = |error: reqwest::Error| {
             let blind = !error.is_connect();
@@ -196,22 +222,35 @@ fn is_passing(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
 }
 
+/// Whose file is there after a creation whose answer was lost: `found` is the answer to a question for its headers, and
+/// ours has `id` in the one named `header`.
+pub(super) fn whose(found: &Answer, header: &str, id: &str) -> Result<Created, Fault> {
+    if !found.status.is_success() {
+        // Gone again, or not ours to see: nobody can tell.
+        return Err(Fault::InDoubt);
+    }
+    Ok(if found.header(header) == Some(id) { Created::Done } else { Created::Taken })
+}
+
 /// Whether a URL may be spoken to without TLS: this machine, or by an option.
 pub(super) fn check_url(name: &str, text: &str, allows_http: bool) -> Result<url::Url, Fault> {
     let url = url::Url::parse(text)
         .map_err(|error| Fault::Misconfigured(format!("`{name}` is no URL: {error}")))?;
-    let is_here = match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
     match url.scheme() {
         "https" => Ok(url),
-        "http" if is_here || allows_http => Ok(url),
+        "http" if is_here(&url) || allows_http => Ok(url),
         "http" => Err(Fault::Misconfigured(format!(
             "`{name}` is http to another machine: credentials would go in the clear; use https, or set the option that allows it"
         ))),
         other => Err(Fault::Misconfigured(format!("`{name}` is no http or https URL but `{other}:`"))),
+    }
+}
+
+fn is_here(url: &url::Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
     }
 }

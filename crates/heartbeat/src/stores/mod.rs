@@ -12,8 +12,10 @@ mod gcs;
 mod http;
 pub(crate) mod local;
 pub mod memory;
+mod options;
 pub(crate) mod queue;
 pub(crate) mod s3;
+pub mod tables;
 mod workspace;
 mod xml;
 

@@ -27,7 +27,7 @@ async fn workspace() -> StandInHandle {
 #[case::no_mapping("- 1\n", &["must be a mapping"])]
 #[case::wrong_types("sensor_source: 1\ndomain: [x]\ntoken: {}\n", &["sensor_source: must be a text", "domain: must be", "token: must be"])]
 #[case::nothing("", &["files.yaml"])]
-#[case::other_store("base_trigger_file_location: s3://b/t\nsensor_source: trigger_file\n", &["`s3:` locations"])]
+#[case::other_store("base_trigger_file_location: ftp://b/t\nsensor_source: trigger_file\n", &["`ftp:` locations"])]
 fn bad_acon_is_refused_with_its_mistakes(#[case] text: &str, #[case] words: &[&str]) {
     let project = one_sensor("127.0.0.1");
     project.write("files.yaml", text);

@@ -217,7 +217,7 @@ fn blocks(text: &str, language: &str) -> Vec<(String, String)> {
 
 #[test]
 fn commands_in_the_pages_are_valid() {
-    for name in ["README.md", "CONTRIBUTING.md", "docs/runbook.md"] {
+    for name in ["README.md", "CONTRIBUTING.md", "docs/runbook.md", "docs/stores.md"] {
         let mut seen = 0;
         for (heading, block) in blocks(&page(name), "sh") {
             for line in block.replace("\\\n", " ").lines() {
@@ -326,6 +326,11 @@ async fn json_page_has_the_keys_that_the_commands_print() {
         "trigger-file create",
         project.json(&["trigger-file", "create", "--base", "triggers", "--sensor-id", "my_trigger"]),
     );
+    let snippet =
+        ["trigger-file", "create", "--base", "triggers", "--sensor-id", "x", "--print-snippet", "bash"];
+    note("trigger-file create --print-snippet", project.json(&snippet));
+    let prune = ["trigger-file", "prune", "--acon", "files.yaml", "--older-than", "30d"];
+    note("trigger-file prune", project.json(&prune));
     note("check", project.json(&[&["check"], &acons[..]].concat()));
     note("trigger --dry-run", project.json(&[&["trigger", "--dry-run"], &acons[..]].concat()));
     workspace.inject(Fault::once(FaultTarget::RunNow, FaultKind::NoRunId));

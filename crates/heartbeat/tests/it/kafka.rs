@@ -142,7 +142,7 @@ fn news(finding: &Finding) -> Vec<(i32, i64, i64)> {
         Some(Manifest::Offsets(ranges)) => {
             ranges.iter().map(|range| (range.partition, range.from, range.to)).collect()
         }
-        Some(Manifest::Topics(_) | Manifest::Files(_)) => panic!("news of a topic"),
+        Some(Manifest::Topics(_) | Manifest::Files(_) | Manifest::ManyFiles(_)) => panic!("news of a topic"),
     }
 }
 

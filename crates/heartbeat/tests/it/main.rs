@@ -16,3 +16,4 @@ mod kafka;
 mod scenarios;
 mod stores;
 mod support;
+mod trigger_file;

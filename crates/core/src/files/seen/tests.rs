@@ -130,7 +130,7 @@ proptest! {
         let (position, last) = builder.finish();
         files.extend(last.map(|(run, file)| (run.sha256, file.into())));
         prop_assert_eq!(position.names(), u64::from(count));
-        let names: Vec<String> = (0..count + 1).map(name).collect();
+        let names: Vec<String> = (0..=count).map(name).collect();
         let listed: Vec<&str> = names.iter().map(String::as_str).collect();
         let difference = position.compare(&listed, EVERYTHING, &files).unwrap();
         prop_assert_eq!(difference.new, vec![name(count)]);

@@ -111,7 +111,7 @@ fn change_of(directory: &Path) -> Option<i128> {
 fn tells_changes(directory: &Path) -> bool {
     const KNOWN: [u64; 7] =
         [0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994, 0x794C_7630, 0x2FC1_2FC1, 0xF2F5_2010];
-    #[expect(clippy::unnecessary_cast, reason = "its type differs by machine")]
+    #[allow(clippy::unnecessary_cast, clippy::allow_attributes, reason = "its type differs by machine")]
     rustix::fs::statfs(directory).is_ok_and(|found| KNOWN.contains(&(found.f_type as u64 & 0xFFFF_FFFF)))
 }
 

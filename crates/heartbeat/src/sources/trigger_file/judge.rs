@@ -81,7 +81,7 @@ pub(super) fn standing<'a>(ask: &'a Ask, folder: &str, rules: Rules) -> Result<S
 }
 
 /// Spellings of one folder: volumes were `file:` URLs where they are mounted.
-fn is_same(one: &str, two: &str) -> bool {
+pub(crate) fn is_same(one: &str, two: &str) -> bool {
     let plain = |url: &str| url.replacen("file:///Volumes/", "dbfs:/Volumes/", 1);
     one == two || plain(one) == plain(two)
 }
@@ -130,9 +130,7 @@ pub(super) async fn found(
         at.ok().map(|at| files[at].clone())
     });
     let new = trusts.complete(new.collect()).await?;
-    for file in &new {
-        news.judge(file, First::Everything, now, rules, trusts).await?;
-    }
+    news.judge(&new, First::Everything, now, rules, trusts).await?;
     // A file that is gone again before it can be looked at is no news, and not seen either.
     difference.new = new.into_iter().map(|file| file.path).collect();
     let position = changed(cursor, difference, now, rules, runs).await?;
@@ -180,9 +178,9 @@ impl FirstLook {
             First::Nothing => sight.files.clone(),
             First::Everything | First::From(_) => trusts.complete(sight.files.clone()).await?,
         };
-        for file in &files {
-            self.news.judge(file, self.first, sight.now, rules, trusts).await?;
-            if let Some(run) = self.builder.push(file.path.clone()) {
+        self.news.judge(&files, self.first, sight.now, rules, trusts).await?;
+        for file in files {
+            if let Some(run) = self.builder.push(file.path) {
                 runs.store(vec![run]).await?;
             }
         }
@@ -213,40 +211,38 @@ const MOST_REMARKS: usize = 20;
 impl News {
     async fn judge(
         &mut self,
-        file: &Listed,
+        files: &[Listed],
         first: First,
         now: Timestamp,
         rules: Rules,
         trusts: &Trusts<'_>,
     ) -> Result<(), SourceError> {
-        let is_late_enough = match first {
-            First::Nothing => false,
-            First::Everything => true,
-            First::From(from) => file.modified.is_none_or(|modified| modified >= from),
-        };
-        if !is_late_enough {
-            return Ok(());
+        let mut late_enough = Vec::with_capacity(files.len());
+        for file in files {
+            let is_late_enough = match first {
+                First::Nothing => false,
+                First::Everything => true,
+                First::From(from) => file.modified.is_none_or(|modified| modified >= from),
+            };
+            let is_old = matches!((rules.max_age, file.modified), (Some(most), Some(modified)) if now.duration_since(modified) > most);
+            match (is_late_enough, is_old) {
+                (true, false) => late_enough.push(file.clone()),
+                (true, true) => self.remark(format!(
+                    "{} was older than max_file_age when it was first seen: it starts nothing",
+                    file.path
+                )),
+                (false, _) => {}
+            }
         }
-        if let (Some(most), Some(modified)) = (rules.max_age, file.modified)
-            && now.duration_since(modified) > most
-        {
-            let text = format!(
-                "{} was older than max_file_age when it was first seen: it starts nothing",
-                file.path
-            );
-            self.remark(text);
-            return Ok(());
-        }
-        match trusts.of(file).await? {
-            Verdict::Trusted => self.gathered.push(NewFile {
-                path: file.path.clone(),
-                size: file.size,
-                etag: file.etag.clone(),
-                modified: file.modified,
-            }),
-            Verdict::Not(why) => self.remark(format!("{} starts nothing: {why}", file.path)),
-            // Gone again: it is no news, and seen all the same.
-            Verdict::Gone => {}
+        let verdicts = trusts.of(&late_enough).await?;
+        for (file, verdict) in late_enough.into_iter().zip(verdicts) {
+            let Listed { path, size, etag, modified, .. } = file;
+            match verdict {
+                Verdict::Trusted => self.gathered.push(NewFile { path, size, etag, modified }),
+                Verdict::Not(why) => self.remark(format!("{path} starts nothing: {why}")),
+                // Gone again: it is no news, and seen all the same.
+                Verdict::Gone => {}
+            }
         }
         Ok(())
     }

@@ -69,7 +69,7 @@ enum Row {
     /// It compares. Names that are gone are told at the end, at one time.
     Compares(Difference),
     /// It is looked at for the first time.
-    First(Ask, FirstLook),
+    First(Box<(Ask, FirstLook)>),
     /// It cannot be looked at.
     Fails(String),
 }
@@ -83,7 +83,12 @@ impl Row {
 impl Large {
     /// Whether a first look is under way.
     pub(super) fn is_first(&self) -> bool {
-        self.round.as_ref().is_some_and(|round| round.rows.iter().any(|row| matches!(row, Row::First(..))))
+        self.round.as_ref().is_some_and(|round| round.rows.iter().any(|row| matches!(row, Row::First(_))))
+    }
+
+    /// Files that a full listing under way has seen.
+    fn files(&self) -> u64 {
+        self.round.as_ref().map_or(0, |round| round.files)
     }
 
     /// Whether there is more to do than to see what is new.
@@ -141,8 +146,10 @@ pub(super) async fn look(
     }
     full_listing(pass, group, &folder, memory, &mut gains, &mut now).await?;
     let mut answers = Vec::with_capacity(gains.len());
+    let so_far = memory.large.files();
     for (index, gain) in group.asks.iter().zip(gains) {
-        answers.push((*index, settled(pass, group.name, &folder, &pass.asks[*index], gain, now).await));
+        let answer = settled(pass, group.name, &folder, &pass.asks[*index], gain, now, so_far).await;
+        answers.push((*index, answer));
     }
     if let Some(directories) = directories {
         pass.is_quiet(group, &answers, directories, memory);
@@ -254,7 +261,7 @@ async fn full_listing(
 /// Whether a round under way is one of these questions. Those that compare may have moved on meanwhile.
 fn fits(pass: &Pass<'_>, rows: &[Row], asks: &[&Ask], folder: &str) -> bool {
     let fits = |(row, ask): (&Row, &&Ask)| match (row, judge::standing(ask, folder, pass.source.rules())) {
-        (Row::First(of, _), Ok(Standing::New(..))) => of == *ask,
+        (Row::First(first), Ok(Standing::New(..))) => first.0 == **ask,
         (Row::Compares(_), Ok(Standing::At(_))) | (Row::Fails(_), Err(_)) => true,
         _ => false,
     };
@@ -274,9 +281,10 @@ fn has_new(pass: &Pass<'_>, asks: &[&Ask], folder: &str) -> bool {
 fn rows(pass: &Pass<'_>, asks: &[&Ask], folder: &str) -> Vec<Row> {
     let row = |ask: &&Ask| match judge::standing(ask, folder, pass.source.rules()) {
         Ok(Standing::At(_)) => Row::Compares(Difference::default()),
-        Ok(Standing::New(first, remark)) => {
-            Row::First(Ask::clone(ask), FirstLook::new(folder, first, remark, pass.source.rules()))
-        }
+        Ok(Standing::New(first, remark)) => Row::First(Box::new((
+            Ask::clone(ask),
+            FirstLook::new(folder, first, remark, pass.source.rules()),
+        ))),
         Err(error) => Row::Fails(error.to_string()),
     };
     asks.iter().map(row).collect()
@@ -308,7 +316,8 @@ async fn take_part(
     let rules = pass.source.rules();
     for ((row, ask), gain) in round.rows.iter_mut().zip(asks).zip(gains) {
         match row {
-            Row::First(_, look) => {
+            Row::First(first) => {
+                let look = &mut first.1;
                 if let Err(error) = look.add(&sight, rules, &pass.source.runs, &pass.trusts(name)).await {
                     *row = Row::Fails(crate::error_chain::chain(&error));
                 }
@@ -328,7 +337,8 @@ async fn end(pass: &Pass<'_>, name: &str, folder: &str, large: &mut Large, round
     for (row, gain) in rows.into_iter().zip(gains) {
         match row {
             Row::Compares(gone) => gain.gone.add(gone),
-            Row::First(_, look) => {
+            Row::First(first) => {
+                let (_, look) = *first;
                 let found = look.finish(&pass.source.runs).await;
                 gain.finding = Some(found.map(Answer::from));
             }
@@ -355,6 +365,7 @@ async fn settled(
     ask: &Ask,
     gain: Gain,
     now: jiff::Timestamp,
+    so_far: u64,
 ) -> Result<Answer, SourceError> {
     if let Some(finding) = gain.finding {
         return finding;
@@ -362,7 +373,11 @@ async fn settled(
     let rules = pass.source.rules();
     match judge::standing(ask, folder, rules)? {
         // Not all of it is listed yet.
-        Standing::New(..) if pass.source.patient => Err(pass.timeout(ask)),
+        Standing::New(..) if pass.source.patient => Err(SourceError::Timeout {
+            what: format!(
+                "folder `{folder}`, of which {so_far} files are listed so far (a longer --deadline lists on),"
+            ),
+        }),
         Standing::New(..) => Ok(Answer::Same),
         Standing::At(cursor) => {
             let Gain { new, gone: mut difference, .. } = gain;

@@ -13,12 +13,12 @@
 mod events;
 mod hand;
 mod here;
-mod judge;
+pub(crate) mod judge;
 mod large;
 mod part;
 mod plan;
 mod queue;
-mod runs;
+pub(crate) mod runs;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -65,6 +65,8 @@ pub struct TriggerFileSource {
     limits: Limits,
     opened: tokio::sync::Mutex<Option<Opened>>,
     folders: Mutex<HashMap<String, Memory>>,
+    /// Of signed files.
+    verdicts: trust::Verdicts,
     /// Files below the base in folders that no row asked about, as far as it was seen.
     beside: Mutex<u64>,
     /// What is kept of the queue.
@@ -160,6 +162,7 @@ impl TriggerFileSource {
             limits: Limits::default(),
             opened: tokio::sync::Mutex::default(),
             folders: Mutex::default(),
+            verdicts: Mutex::default(),
             beside: Mutex::default(),
             told: Mutex::default(),
         }
@@ -208,12 +211,20 @@ impl TriggerFileSource {
         listings
     }
 
-    /// Whether the base can be listed, where it must be: with a queue it need not.
-    pub async fn reach(&self, deadline: Instant) -> Result<(), SourceError> {
+    /// Whether the base can be listed; a remark where it is not there yet, or lives by the messages of its queue.
+    pub async fn reach(&self, deadline: Instant) -> Result<Option<String>, SourceError> {
         let (store, _, queue) = self.open().await?;
+        let has_directories = matches!(&*store, Store::Local(_) | Store::Volume(_) | Store::Dbfs(_));
         match store.list(&Listing { prefix: "", start: Start::Beginning, limit: 1 }, deadline).await {
-            Err(StoreError { fault: Fault::Forbidden { .. }, .. }) if queue.is_some() => Ok(()),
-            listed => Ok(drop(listed?)),
+            Ok(_) => Ok(None),
+            // The first file makes it.
+            Err(error) if has_directories && matches!(error.fault, Fault::Missing) => {
+                Ok(Some(format!("folder `{}` does not exist yet, or is not the one meant", store.url(""))))
+            }
+            Err(error) if queue.is_some() && matches!(error.fault, Fault::Forbidden { .. }) => {
+                Ok(Some(queue::unlisted(&store.url(""))))
+            }
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -280,7 +291,7 @@ impl TriggerFileSource {
     }
 
     /// URL of a folder, as positions name it.
-    fn folder_url(&self, store: &Store, name: &str) -> String {
+    pub(crate) fn folder_url(&self, store: &Store, name: &str) -> String {
         match (&self.config.base, store) {
             (Location::Local(_), store) => store.url(name),
             (base, _) => base.join(name).to_string(),
@@ -384,25 +395,22 @@ impl<'a> Pass<'a> {
         if let Store::Local(_) = &*self.store {
             alone = self.stand(groups, answers).await;
         }
-        let sweeps = plan.sweeps.iter().map(|folders| self.sweep(groups, folders));
-        let sweeps: Vec<_> = sweeps.collect();
-        let mut swept = stream::iter(sweeps).buffer_unordered(AT_A_TIME);
-        while let Ok(Some(sweep)) = tokio::time::timeout_at(self.end.into(), swept.next()).await {
-            doubts |= sweep.doubts;
-            alone.extend(sweep.too_much);
-            for (index, answer) in sweep.answers {
-                answers[index] = Some(answer);
-            }
-        }
-        drop(swept);
         let at_a_time = if matches!(*self.store, Store::Local(_)) { READERS } else { AT_A_TIME };
-        let folders: Vec<_> = alone.into_iter().map(|index| self.alone(&groups[index])).collect();
-        let mut folders = stream::iter(folders).buffer_unordered(at_a_time);
-        while let Ok(Some((found, doubtful))) = tokio::time::timeout_at(self.end.into(), folders.next()).await
-        {
-            doubts |= doubtful;
-            for (index, answer) in found {
-                answers[index] = Some(answer);
+        let mut sweeps = plan.sweeps;
+        // Folders that turn out to be large while they are swept come behind.
+        while !(sweeps.is_empty() && alone.is_empty()) {
+            let (these, those) = (std::mem::take(&mut sweeps), std::mem::take(&mut alone));
+            let swept: Vec<_> = these.iter().map(|folders| self.sweep(groups, folders)).collect();
+            let folders: Vec<_> = those.iter().map(|index| self.alone(&groups[*index])).collect();
+            let swept = stream::iter(swept).buffer_unordered(AT_A_TIME);
+            let folders = stream::iter(folders).buffer_unordered(at_a_time);
+            let mut found = std::pin::pin!(stream::select(swept, folders));
+            while let Ok(Some(found)) = tokio::time::timeout_at(self.end.into(), found.next()).await {
+                doubts |= found.doubts;
+                alone.extend(found.too_much);
+                for (index, answer) in found.answers {
+                    answers[index] = Some(answer);
+                }
             }
         }
         doubts
@@ -435,42 +443,37 @@ impl<'a> Pass<'a> {
         if is_being_listed { known.max(Some(u64::from(u32::MAX))) } else { known }
     }
 
-    async fn sweep(&self, groups: &[Group<'a>], folders: &[usize]) -> Sweep {
+    async fn sweep(&self, groups: &[Group<'a>], folders: &[usize]) -> Found {
         let names: Vec<&str> = folders.iter().map(|index| groups[*index].name).collect();
         let counts = |path: &str, folder: &str| self.counts(path, folder);
         let taken = self.source.limits.taken;
-        let swept = match self.store.order() {
+        let (swept, broke_off) = match self.store.order() {
             Order::ByPath => sweep::by_path(&self.store, &names, &counts, taken, self.deadline).await,
-            Order::None => sweep::whole(&self.store, &names, &counts, taken, self.deadline).await.map(
-                |(swept, beside)| {
+            Order::None => match sweep::whole(&self.store, &names, &counts, taken, self.deadline).await {
+                Ok((swept, beside)) => {
                     *self.source.beside.lock().unwrap_or_else(PoisonError::into_inner) = beside;
-                    swept
-                },
-            ),
-        };
-        let mut sweep = Sweep { answers: Vec::new(), too_much: Vec::new(), doubts: false };
-        match swept {
-            Err(error) => {
-                sweep.doubts = self.doubts(&error);
-                sweep.answers =
-                    folders.iter().flat_map(|index| self.failed(&groups[*index], &error)).collect();
-            }
-            Ok(swept) => {
-                for (index, swept) in folders.iter().zip(swept) {
-                    match swept {
-                        Swept::TooMuch => sweep.too_much.push(*index),
-                        Swept::Whole(sight) => {
-                            sweep.answers.extend(self.judged(&groups[*index], &sight).await)
-                        }
-                    }
+                    (swept, None)
                 }
+                Err(error) => (Vec::new(), Some(error)),
+            },
+        };
+        let mut sweep = Found { answers: Vec::new(), too_much: Vec::new(), doubts: false };
+        if let Some(error) = broke_off {
+            sweep.doubts = self.doubts(&error);
+            let left = folders[swept.len()..].iter();
+            sweep.answers = left.flat_map(|index| self.failed(&groups[*index], &error)).collect();
+        }
+        for (index, swept) in folders.iter().zip(swept) {
+            match swept {
+                Swept::TooMuch => sweep.too_much.push(*index),
+                Swept::Whole(sight) => sweep.answers.extend(self.judged(&groups[*index], &sight).await),
             }
         }
         sweep
     }
 
-    /// One folder by itself. Tells besides whether the credentials are in doubt.
-    async fn alone(&self, group: &Group<'a>) -> (Answers, bool) {
+    /// One folder by itself.
+    async fn alone(&self, group: &Group<'a>) -> Found {
         let mut memory = self.source.folders().remove(group.name).unwrap_or_default();
         let found = match &*self.store {
             Store::Local(_) => self.here(group, &mut memory).await,
@@ -478,8 +481,12 @@ impl<'a> Pass<'a> {
         };
         self.source.folders().insert(group.name.to_owned(), memory);
         match found {
-            Ok(answers) => (answers, false),
-            Err(error) => (self.failed(group, &error), self.doubts(&error)),
+            Ok(answers) => Found { answers, too_much: Vec::new(), doubts: false },
+            Err(error) => Found {
+                answers: self.failed(group, &error),
+                too_much: Vec::new(),
+                doubts: self.doubts(&error),
+            },
         }
     }
 
@@ -667,6 +674,7 @@ impl<'a> Pass<'a> {
             sensor_id: name,
             trust: &self.source.config.trust,
             key: self.key.as_ref(),
+            verdicts: &self.source.verdicts,
             deadline: self.deadline,
         }
     }
@@ -680,9 +688,12 @@ impl<'a> Pass<'a> {
     }
 }
 
-struct Sweep {
+/// What some folders gave.
+struct Found {
     answers: Answers,
+    /// Those that have more files than were taken along.
     too_much: Vec<usize>,
+    /// Whether the credentials should be read again.
     doubts: bool,
 }
 

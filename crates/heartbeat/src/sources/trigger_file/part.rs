@@ -35,9 +35,9 @@ impl Folder<'_> {
                 self.pages(&prefix, Some(&start), &mut files, &mut now).await?;
             }
             Order::None => {
-                let Some(days) = days(&start, self.name, now) else { return Ok(None) };
-                for day in days {
-                    let prefix = format!("{0}/{0}_{day}", self.name);
+                let Some(periods) = periods(&start, self.name, now) else { return Ok(None) };
+                for period in periods {
+                    let prefix = format!("{0}/{0}_{period}", self.name);
                     self.pages(&prefix, None, &mut files, &mut now).await?;
                 }
             }
@@ -59,7 +59,13 @@ impl Folder<'_> {
         let prefix = format!("{}/", self.name);
         let from = after.map(|after| format!("{prefix}{after}"));
         let start = from.as_deref().map_or(Start::Beginning, Start::After);
-        let page = self.store.list(&Listing { prefix: &prefix, start, limit: 1000 }, self.deadline).await?;
+        let mut page =
+            self.store.list(&Listing { prefix: &prefix, start, limit: 1000 }, self.deadline).await?;
+        // A page may be empty and not the last; only its token leads on.
+        while let Some(token) = page.next.as_deref().filter(|_| page.files.is_empty()) {
+            let listing = Listing { prefix: &prefix, start: Start::Token(token), limit: 1000 };
+            page = self.store.list(&listing, self.deadline).await?;
+        }
         let last = page.files.last().and_then(|file| file.path.strip_prefix(&prefix)).map(str::to_owned);
         let upto = last.filter(|_| page.next.is_some());
         let files = page.files.into_iter().filter_map(|file| self.counted(file)).collect();
@@ -190,16 +196,42 @@ impl Ord for ByPath {
     }
 }
 
-/// Days of the names from `start` on to the latest that a clock may show; `None` where they are too many to ask for.
-fn days(start: &str, name: &str, now: Timestamp) -> Option<Vec<String>> {
+/// Most prefixes that are asked for at a time.
+const MOST_PREFIXES: usize = 8;
+
+/// Beginnings of the stamps from that of `start` to the latest that a clock may show: days, or months or years where
+/// nothing has come for long.
+fn periods(start: &str, name: &str, now: Timestamp) -> Option<Vec<String>> {
     let stamp = heartbeat_core::files::stamp_of(start, name)?;
     let first = jiff::civil::Date::strptime("%Y%m%d", stamp.get(..8)?).ok()?;
     let last = jiff::tz::TimeZone::UTC.to_datetime(now.checked_add(AHEAD).ok()?).date();
-    let days: Vec<String> = first
-        .series(jiff::Span::new().days(1))
-        .take_while(|day| *day <= last)
-        .take(9)
-        .map(|day| day.strftime("%Y%m%d").to_string())
-        .collect();
-    (days.len() < 9).then_some(days)
+    let steps = [
+        (first, jiff::Span::new().days(1), "%Y%m%d"),
+        (first.first_of_month(), jiff::Span::new().months(1), "%Y%m"),
+        (first.first_of_year(), jiff::Span::new().years(1), "%Y"),
+    ];
+    steps.into_iter().find_map(|(first, step, format)| {
+        let periods = first.series(step).take_while(|day| *day <= last).take(MOST_PREFIXES + 1);
+        let periods: Vec<String> = periods.map(|day| day.strftime(format).to_string()).collect();
+        (periods.len() <= MOST_PREFIXES).then_some(periods)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("20260301_100000", &["20260301", "20260302"])]
+    #[case("20260223_100000", &["20260223", "20260224", "20260225", "20260226", "20260227", "20260228", "20260301", "20260302"])]
+    #[case("20260210_100000", &["202602", "202603"])]
+    #[case("20250110_100000", &["2025", "2026"])]
+    #[case("20270110_100000", &[])]
+    fn stamps_since_a_file_have_few_beginnings(#[case] stamp: &str, #[case] expected: &[&str]) {
+        let now = "2026-03-01T12:00:00Z".parse().unwrap();
+        assert_eq!(periods(&format!("t_{stamp}.txt"), "t", now).unwrap(), expected);
+        assert_eq!(periods("t_20100101_000000.txt", "t", now), None, "too many years");
+    }
 }

@@ -12,7 +12,7 @@ const PAGE: u64 = 1000;
 
 /// Listings at a time; each is worth at least so many pages, as the last page of each is not full.
 const MOST_SWEEPS: u64 = 8;
-const PAGES_OF_SWEEP: u64 = 8;
+const PAGES_OF_SWEEP: u64 = 4;
 
 /// How the folders of a look are listed. Numbers are indices of the folders.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -77,9 +77,9 @@ mod tests {
     #[test]
     fn many_files_are_swept_side_by_side_in_even_parts() {
         let plan = by_path(&vec![Some(5); 10_000], MOST_SWEPT);
-        assert_eq!(plan.sweeps.len(), 6, "50 pages, at least 8 each");
+        assert_eq!(plan.sweeps.len(), 8, "50 pages, at least 4 each");
         assert_eq!(plan.sweeps.iter().map(Vec::len).sum::<usize>(), 10_000);
-        assert!(plan.sweeps.iter().all(|folders| (1_600..=1_700).contains(&folders.len())));
+        assert!(plan.sweeps.iter().all(|folders| (1_200..=1_300).contains(&folders.len())));
         assert_eq!(by_path(&vec![Some(300); 10_000], MOST_SWEPT).sweeps.len(), 8);
         assert_eq!(by_path(&vec![Some(1); 100], MOST_SWEPT).sweeps.len(), 1);
     }

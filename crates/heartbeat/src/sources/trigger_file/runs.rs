@@ -51,7 +51,7 @@ impl RunStore for NoRuns {
 }
 
 /// Runs that were read or written lately, so that a full listing reads each once.
-pub(super) struct Runs {
+pub(crate) struct Runs {
     store: Arc<dyn RunStore>,
     kept: Mutex<Vec<(String, Arc<[u8]>)>>,
 }
@@ -66,28 +66,26 @@ impl fmt::Debug for Runs {
 }
 
 impl Runs {
-    pub(super) fn new(store: Arc<dyn RunStore>) -> Self {
+    pub(crate) fn new(store: Arc<dyn RunStore>) -> Self {
         Self { store, kept: Mutex::default() }
     }
 
     /// The files of these digests.
-    pub(super) async fn load(&self, digests: Vec<String>) -> Result<RunFiles, SourceError> {
+    pub(crate) async fn load(&self, digests: Vec<String>) -> Result<RunFiles, SourceError> {
         let mut files = HashMap::with_capacity(digests.len());
         for digest in digests {
             if files.contains_key(&digest) {
                 continue;
             }
             let kept = self.kept().iter().find(|(name, _)| *name == digest).map(|(_, file)| Arc::clone(file));
-            let file = match kept {
-                Some(file) => file,
-                None => {
-                    let read = self.store.get(digest.clone()).await;
-                    let bytes = read.map_err(|cause| unusable(&digest, "cannot be read", cause))?;
-                    let bytes = bytes.ok_or_else(|| lost(&digest))?;
-                    let file: Arc<[u8]> = bytes.into();
-                    self.keep(digest.clone(), Arc::clone(&file));
-                    file
-                }
+            let file = if let Some(file) = kept {
+                file
+            } else {
+                let read = self.store.get(digest.clone()).await;
+                let bytes = read.map_err(|cause| unusable(&digest, "cannot be read", cause))?;
+                let file: Arc<[u8]> = bytes.ok_or_else(|| lost(&digest))?.into();
+                self.keep(digest.clone(), Arc::clone(&file));
+                file
             };
             files.insert(digest, file);
         }
@@ -135,6 +133,6 @@ fn lost(digest: &str) -> SourceError {
 }
 
 /// A list that is there and cannot be read.
-pub(super) fn damaged(error: heartbeat_core::files::BadRun) -> SourceError {
+pub(crate) fn damaged(error: heartbeat_core::files::BadRun) -> SourceError {
     SourceError::Misconfigured { problem: format!("a list of seen files {error}; {MEND}") }
 }

@@ -18,53 +18,86 @@ pub(super) enum Swept {
 }
 
 /// Sweeps folders in the order of their paths on a store that lists by path. What lies between them is passed over by
-/// beginning anew at the next. A folder with more files than `taken` is left to itself.
+/// beginning anew at the next. A folder with more files than `taken` is left to itself. Where it breaks off, the folders
+/// that it has got through with stand.
 pub(super) async fn by_path(
     store: &Store,
     folders: &[&str],
     counts: &(dyn Fn(&str, &str) -> bool + Sync),
     taken: usize,
     deadline: Instant,
-) -> Result<Vec<Swept>, StoreError> {
-    let mut swept: Vec<Swept> = Vec::with_capacity(folders.len());
-    let mut now = Timestamp::now();
-    let mut files: Vec<Listed> = Vec::new();
-    let Some(first) = folders.first() else { return Ok(swept) };
-    let mut start = format!("{first}/");
-    while swept.len() < folders.len() {
-        let listing = Listing { prefix: "", start: Start::After(&start), limit: 1000 };
-        let page = store.list(&listing, deadline).await?;
-        now = page.now.unwrap_or(now);
+) -> (Vec<Swept>, Option<StoreError>) {
+    let mut sweep =
+        Sweep { folders, swept: Vec::with_capacity(folders.len()), files: Vec::new(), now: Timestamp::now() };
+    let mut start = folders.first().map_or(String::new(), |first| format!("{first}/"));
+    let mut token: Option<String> = None;
+    while let Some(folder) = sweep.folder() {
+        let beginning = format!("{folder}/");
+        if token.is_none() && start < beginning {
+            start = beginning;
+        }
+        // A page may be empty and not the last; only its token leads on.
+        let from = token.as_deref().map_or(Start::After(&start), Start::Token);
+        let page = match store.list(&Listing { prefix: "", start: from, limit: 1000 }, deadline).await {
+            Ok(page) => page,
+            Err(error) => return (sweep.swept, Some(error)),
+        };
+        sweep.now = page.now.unwrap_or(sweep.now);
         let last = page.files.last().map(|file| file.path.clone());
         for file in page.files {
-            while swept.len() < folders.len() && is_behind(&file.path, folders[swept.len()]) {
-                swept.push(Swept::Whole(sight(std::mem::take(&mut files), now)));
-            }
-            let Some(folder) = folders.get(swept.len()) else { break };
-            if let Some(path) = below(&file.path, folder)
-                && counts(path, folder)
-            {
-                files.push(Listed { path: path.to_owned(), ..file });
-            }
+            sweep.take(file, counts);
         }
-        if swept.len() == folders.len() {
-            break;
+        token = None;
+        match (last, page.next) {
+            (_, None) => sweep.end(),
+            (None, next) => token = next,
+            (Some(last), Some(_)) => start = last,
         }
-        let (Some(last), Some(_)) = (last, page.next) else {
-            while swept.len() < folders.len() {
-                swept.push(Swept::Whole(sight(std::mem::take(&mut files), now)));
-            }
-            break;
-        };
-        if files.len() > taken {
-            swept.push(Swept::TooMuch);
-            files.clear();
+        if sweep.files.len() > taken {
+            sweep.files.clear();
+            sweep.swept.push(Swept::TooMuch);
         }
-        let Some(folder) = folders.get(swept.len()) else { break };
-        let beginning = format!("{folder}/");
-        start = if last < beginning { beginning } else { last };
     }
-    Ok(swept)
+    (sweep.swept, None)
+}
+
+/// A sweep under way.
+struct Sweep<'a> {
+    folders: &'a [&'a str],
+    swept: Vec<Swept>,
+    /// Of the folder that it is in.
+    files: Vec<Listed>,
+    now: Timestamp,
+}
+
+impl Sweep<'_> {
+    /// The folder that it is in, or comes to next.
+    fn folder(&self) -> Option<&str> {
+        self.folders.get(self.swept.len()).copied()
+    }
+
+    fn take(&mut self, file: Listed, counts: &(dyn Fn(&str, &str) -> bool + Sync)) {
+        while self.folder().is_some_and(|folder| is_behind(&file.path, folder)) {
+            self.leave();
+        }
+        if let Some(folder) = self.folder()
+            && let Some(path) = below(&file.path, folder)
+            && counts(path, folder)
+        {
+            self.files.push(Listed { path: path.to_owned(), ..file });
+        }
+    }
+
+    fn leave(&mut self) {
+        self.swept.push(Swept::Whole(sight(std::mem::take(&mut self.files), self.now)));
+    }
+
+    /// There is nothing behind.
+    fn end(&mut self) {
+        while self.folder().is_some() {
+            self.leave();
+        }
+    }
 }
 
 /// Lists everything once, for a store without an order.
@@ -113,7 +146,8 @@ pub(super) fn sight(mut files: Vec<Listed>, now: Timestamp) -> Sight {
 
 /// Whether a path comes behind all paths in a folder.
 fn is_behind(path: &str, folder: &str) -> bool {
-    below(path, folder).is_none() && path.as_bytes() > format!("{folder}/").as_bytes()
+    let beginning = folder.bytes().chain([b'/']);
+    below(path, folder).is_none() && path.bytes().gt(beginning)
 }
 
 fn below<'a>(path: &'a str, folder: &str) -> Option<&'a str> {

@@ -4,9 +4,12 @@
 //! `v1`, the sensor's id, the file's name and the body above the line, each ended by a line break. The name is in it, so
 //! that a signature cannot be carried over to another file or sensor.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use aws_lc_rs::hmac;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use heartbeat_core::acon::TriggerTrust;
 use heartbeat_core::claim::hex;
 use heartbeat_core::secret::Secret;
@@ -38,8 +41,19 @@ pub(super) struct Judge<'a> {
     pub(super) trust: &'a TriggerTrust,
     /// The key, where files are signed.
     pub(super) key: Option<&'a Secret>,
+    /// What was thought of files before: very many are read over several looks.
+    pub(super) verdicts: &'a Verdicts,
     pub(super) deadline: Instant,
 }
+
+/// Verdicts by path and content.
+pub(super) type Verdicts = Mutex<HashMap<(String, Option<String>), Verdict>>;
+
+/// More verdicts than this are not kept.
+const MOST_KEPT: usize = 100_000;
+
+/// Files that are read at a time.
+const AT_A_TIME: usize = 16;
 
 impl Judge<'_> {
     /// What a listing did not tell of files. Those that are gone are left out.
@@ -52,8 +66,14 @@ impl Judge<'_> {
         Ok(super::blocking(move || super::here::complete(&root, &folder, &files)).await??)
     }
 
-    /// Whether a file is trusted. Only signatures need the file's body.
-    pub(super) async fn of(&self, file: &Listed) -> Result<Verdict, SourceError> {
+    /// Judges files, several at a time; what is found stands for the next look too, should time run out. Only signatures need
+    /// the files' bodies.
+    pub(super) async fn of(&self, files: &[Listed]) -> Result<Vec<Verdict>, SourceError> {
+        let verdicts: Vec<_> = files.iter().map(|file| self.of_one(file)).collect();
+        stream::iter(verdicts).buffered(AT_A_TIME).try_collect().await
+    }
+
+    async fn of_one(&self, file: &Listed) -> Result<Verdict, SourceError> {
         match (self.trust, self.key) {
             (TriggerTrust::Anyone, _) => Ok(Verdict::Trusted),
             (TriggerTrust::Owners(owners), _) => Ok(match &file.owner {
@@ -66,13 +86,24 @@ impl Judge<'_> {
             }
             (TriggerTrust::Signed(_), Some(key)) => {
                 let path = format!("{}/{}", self.sensor_id, file.path);
+                let name = (path.clone(), file.etag.clone());
+                let known = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
+                if let Some(known) = known {
+                    return Ok(known);
+                }
                 let body = self.store.read(&path, self.deadline).await?;
                 let Some(body) = body else { return Ok(Verdict::Gone) };
-                let name = file.path.rsplit('/').next().unwrap_or_default();
-                Ok(match check(key, self.sensor_id, name, &body) {
+                let last = file.path.rsplit('/').next().unwrap_or_default();
+                let verdict = match check(key, self.sensor_id, last, &body) {
                     Ok(()) => Verdict::Trusted,
                     Err(why) => Verdict::Not(why.to_owned()),
-                })
+                };
+                let mut verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
+                if verdicts.len() >= MOST_KEPT {
+                    verdicts.clear();
+                }
+                verdicts.insert(name, verdict.clone());
+                Ok(verdict)
             }
         }
     }

@@ -18,7 +18,8 @@ use serde_json::{Value, json};
 
 use super::super::error::{Fault, StoreError};
 use super::super::http::{Answer, Wire, check_url};
-use super::super::s3::{AwsCredentials, Set};
+use super::super::options::Set;
+use super::super::s3::{AwsCredentials, region};
 use super::{BATCH, Message, Received};
 use crate::secrets::Secrets;
 
@@ -70,10 +71,10 @@ impl Sqs {
             };
             Ok(Self {
                 url: url.to_owned(),
-                region: region_of(&queue).unwrap_or_else(|| set.region()),
+                region: region_of(&queue).unwrap_or_else(|| region(&set)),
+                wire: Wire::new(endpoint.as_str())?,
                 endpoint,
                 credentials: AwsCredentials::new(&set),
-                wire: Wire::new()?,
                 skew: AtomicI64::new(0),
             })
         };

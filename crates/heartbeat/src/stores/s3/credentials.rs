@@ -1,69 +1,25 @@
 //! Credentials of AWS, from the options of an ACON or from wherever AWS's SDKs look, and signatures with them.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 
 use axum::http::Request;
 use bytes::Bytes;
-use heartbeat_core::acon::StorageOptions;
 use jiff::{SignedDuration, Timestamp};
 use reqsign_aws_v4::{AssumeRoleCredentialProvider, Credential, DefaultCredentialProvider, RequestSigner};
 use reqsign_core::{Context, ProvideCredential as _, Signer, SigningCredential as _};
 use tokio::sync::Mutex;
 
 use super::super::error::Fault;
-use crate::error_chain::chain;
-use crate::secrets::Secrets;
+use super::super::options::Set;
 use crate::signing::{self, sigv4};
-
-/// Options as they are set, secrets resolved. Names are those of the options.
-pub(crate) struct Set {
-    values: BTreeMap<&'static str, String>,
-    environment: BTreeMap<String, String>,
-}
 
 /// Options that AWS's own variables say too, in groups of which one replaces all.
 const KEYS: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
 const IDENTITY: [&str; 3] = ["AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME", "AWS_WEB_IDENTITY_TOKEN_FILE"];
 
-impl Set {
-    /// Resolves the secrets among the options.
-    pub(crate) async fn read(options: &StorageOptions, secrets: &Arc<Secrets>) -> Result<Self, Fault> {
-        let mut values = BTreeMap::new();
-        for (name, reference) in options.iter() {
-            values.insert(name, secrets.resolve(reference).await?.expose().to_owned());
-        }
-        Ok(Self { values, environment: crate::secrets::environment() })
-    }
-
-    /// An option, else the first of the variables that is set.
-    pub(crate) fn value(&self, name: &str, variables: &[&str]) -> Option<String> {
-        let set = |text: &&String| !text.is_empty();
-        let own = self.values.get(name).filter(set);
-        own.or_else(|| variables.iter().find_map(|name| self.environment.get(*name).filter(set))).cloned()
-    }
-
-    /// An option that is true or false.
-    pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>, Fault> {
-        match self
-            .value(name, &[&name.to_ascii_uppercase()])
-            .as_deref()
-            .map(str::to_ascii_lowercase)
-            .as_deref()
-        {
-            None => Ok(None),
-            Some("true") => Ok(Some(true)),
-            Some("false") => Ok(Some(false)),
-            Some(_) => Err(Fault::Misconfigured(format!("`{name}` must be true or false"))),
-        }
-    }
-
-    /// Region of AWS.
-    pub(crate) fn region(&self) -> String {
-        self.value("aws_region", &["AWS_REGION", "AWS_DEFAULT_REGION"])
-            .unwrap_or_else(|| "us-east-1".to_owned())
-    }
+/// Region of AWS.
+pub(crate) fn region(set: &Set) -> String {
+    set.value("aws_region", &["AWS_REGION", "AWS_DEFAULT_REGION"]).unwrap_or_else(|| "us-east-1".to_owned())
 }
 
 /// Finds credentials, keeps them until shortly before they end, and signs with them.
@@ -83,8 +39,8 @@ impl fmt::Debug for AwsCredentials {
 
 impl AwsCredentials {
     pub(crate) fn new(set: &Set) -> Self {
-        let own = |option: &str| set.values.get(option).cloned();
-        let named = [
+        let own = |option: &str| set.own(option).map(str::to_owned);
+        let mut variables = set.as_variables(&[
             ("AWS_ACCESS_KEY_ID", "aws_access_key_id"),
             ("AWS_SECRET_ACCESS_KEY", "aws_secret_access_key"),
             ("AWS_SESSION_TOKEN", "aws_session_token"),
@@ -93,11 +49,7 @@ impl AwsCredentials {
             ("AWS_ROLE_SESSION_NAME", "aws_role_session_name"),
             ("AWS_WEB_IDENTITY_TOKEN_FILE", "aws_web_identity_token_file"),
             ("AWS_REGION", "aws_region"),
-        ];
-        let mut variables: BTreeMap<String, String> = named
-            .into_iter()
-            .filter_map(|(variable, option)| Some((variable.to_owned(), own(option)?)))
-            .collect();
+        ]);
         // With a token of a web identity the chain takes the role on itself.
         let role = own("aws_role_arn").filter(|_| own("aws_web_identity_token_file").is_none());
         let role = role.map(|role| {
@@ -108,7 +60,7 @@ impl AwsCredentials {
             context: signing::context(&variables, &[&KEYS, &IDENTITY]),
             profile: own("aws_profile"),
             role,
-            region: set.region(),
+            region: region(set),
             kept: Mutex::default(),
         }
     }
@@ -135,7 +87,7 @@ impl AwsCredentials {
         if let Some(credential) = kept.as_ref().filter(|kept| kept.is_valid()) {
             return Ok(credential.clone());
         }
-        let failed = |error: reqsign_core::Error| Fault::NoCredentials(chain(&error));
+        let failed = |error: reqsign_core::Error| Fault::no_credentials(&error);
         let base = self.base();
         let found = match &self.role {
             None => base.provide_credential(&self.context).await.map_err(failed)?,

@@ -5,6 +5,7 @@
 
 mod credentials;
 mod listing;
+mod reach;
 #[cfg(test)]
 mod tests;
 
@@ -13,14 +14,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 
-use axum::http::{Method, Request, StatusCode};
+use axum::http::{Method, Request, StatusCode, header};
 use bytes::Bytes;
 use heartbeat_core::acon::StorageOptions;
 use jiff::Timestamp;
 
-pub(crate) use self::credentials::{AwsCredentials, Set};
+pub(crate) use self::credentials::{AwsCredentials, region};
+pub(crate) use self::reach::Reach;
 use super::error::{Fault, StoreError};
-use super::http::{Answer, TrafficCount, Wire, check_url};
+use super::http::{Answer, TrafficCount, Wire, whose};
+use super::options::Set;
 use super::xml::{ErrorDocument, encoded, encoded_path};
 use super::{Created, LONGEST_BODY, Listing, Page, Start};
 use crate::secrets::Secrets;
@@ -30,10 +33,7 @@ pub struct S3 {
     bucket: String,
     /// Empty, or ends with a slash.
     folder: String,
-    endpoint: url::Url,
-    path_style: bool,
-    region: String,
-    encryption: Vec<(&'static str, String)>,
+    reach: Reach,
     with_owners: bool,
     credentials: AwsCredentials,
     wire: Wire,
@@ -45,7 +45,7 @@ impl fmt::Debug for S3 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("S3")
             .field("url", &self.url(""))
-            .field("endpoint", &self.endpoint.as_str())
+            .field("endpoint", &self.reach.endpoint.as_str())
             .finish_non_exhaustive()
     }
 }
@@ -59,37 +59,14 @@ impl S3 {
     ) -> Result<Self, StoreError> {
         let what = || format!("bucket `{bucket}`");
         let set = Set::read(options, secrets).await.map_err(|fault| fault.of(what()))?;
-        let allows_http = set.flag("aws_allow_http").map_err(|fault| fault.of(what()))?.unwrap_or(false);
-        let region = set.region();
-        let endpoint = set.value("aws_endpoint", &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]);
-        let path_style =
-            match set.flag("aws_virtual_hosted_style_request").map_err(|fault| fault.of(what()))? {
-                Some(in_host) => !in_host,
-                // A certificate for `*.s3...` does not hold for names with further dots.
-                None => endpoint.is_some() || bucket.contains('.'),
-            };
-        let endpoint = match endpoint {
-            Some(text) => check_url("aws_endpoint", &text, allows_http).map_err(|fault| fault.of(what()))?,
-            None => amazon("s3", &region).map_err(|fault| fault.of(what()))?,
-        };
-        let encryption = [
-            ("x-amz-server-side-encryption", "aws_server_side_encryption"),
-            ("x-amz-server-side-encryption-aws-kms-key-id", "aws_sse_kms_key_id"),
-        ];
-        let encryption = encryption
-            .into_iter()
-            .filter_map(|(header, name)| Some((header, set.value(name, &[])?)))
-            .collect();
+        let reach = Reach::of(bucket, &set).map_err(|fault| fault.of(what()))?;
         Ok(Self {
+            wire: Wire::new(reach.endpoint.as_str()).map_err(|fault| fault.of(what()))?,
             bucket: bucket.to_owned(),
             folder: if folder.is_empty() { String::new() } else { format!("{folder}/") },
-            endpoint,
-            path_style,
-            region,
-            encryption,
+            reach,
             with_owners: false,
             credentials: AwsCredentials::new(&set),
-            wire: Wire::new().map_err(|fault| fault.of(what()))?,
             skew: AtomicI64::new(0),
         })
     }
@@ -143,7 +120,7 @@ impl S3 {
         // Tells our object from another's, should the answer to a try be lost.
         let id = uuid::Uuid::new_v4().to_string();
         let mut headers = vec![("if-none-match", "*".to_owned()), ("x-amz-meta-heartbeat", id.clone())];
-        headers.extend(self.encryption.iter().map(|(name, value)| (*name, value.clone())));
+        headers.extend(self.reach.encryption.headers());
         let key = format!("{}{path}", self.folder);
         for _ in 0..2 {
             let answer = self.ask(&what, Method::PUT, &key, "", &headers, body.clone(), deadline).await?;
@@ -151,12 +128,11 @@ impl S3 {
                 status if status.is_success() => return Ok(Created::Done),
                 StatusCode::PRECONDITION_FAILED if answer.repeated_blindly => {
                     let found = self.ask(&what, Method::HEAD, &key, "", &[], Bytes::new(), deadline).await?;
-                    let is_ours = found.header("x-amz-meta-heartbeat") == Some(id.as_str());
-                    return Ok(if is_ours { Created::Done } else { Created::Taken });
+                    return whose(&found, "x-amz-meta-heartbeat", &id).map_err(|fault| fault.of(what));
                 }
                 StatusCode::PRECONDITION_FAILED => return Ok(Created::Taken),
                 // Somebody else is just writing it; the second try tells whether they did.
-                StatusCode::CONFLICT => {}
+                StatusCode::CONFLICT if is_race(&answer) => {}
                 _ => return Err(self.refusal(&answer, "s3:PutObject").of(what)),
             }
         }
@@ -169,7 +145,7 @@ impl S3 {
         let range = [("range", format!("bytes=0-{}", LONGEST_BODY - 1))];
         let answer = self.ask(&what, Method::GET, &key, "", &range, Bytes::new(), deadline).await?;
         match answer.status {
-            status if status.is_success() => Ok(Some(answer.body)),
+            status if status.is_success() => Ok(Some(answer.beginning())),
             // An empty object has no first byte.
             StatusCode::RANGE_NOT_SATISFIABLE => Ok(Some(Bytes::new())),
             StatusCode::NOT_FOUND if ErrorDocument::of(&answer.body).code != "NoSuchBucket" => Ok(None),
@@ -208,13 +184,17 @@ impl S3 {
                 .wire
                 .send(what, deadline, || {
                     let mut request = Request::builder().method(method.clone()).uri(&url);
+                    if method == Method::PUT {
+                        // Clients leave it out where the body is empty, and S3 wants it.
+                        request = request.header(header::CONTENT_LENGTH, body.len());
+                    }
                     for (name, value) in headers {
                         request = request.header(*name, value);
                     }
                     let request = request.body(body.clone());
                     Box::pin(async move {
                         let request = request.map_err(|error| Fault::Misconfigured(error.to_string()))?;
-                        self.credentials.sign(request, "s3", &self.region, skew).await
+                        self.credentials.sign(request, "s3", &self.reach.region, skew).await
                     })
                 })
                 .await?;
@@ -243,18 +223,11 @@ impl S3 {
     }
 
     fn request_url(&self, key: &str, query: &str) -> String {
-        let scheme = self.endpoint.scheme();
-        let host = self.endpoint.host_str().unwrap_or_default();
-        let port = self.endpoint.port().map(|port| format!(":{port}")).unwrap_or_default();
-        let below = self.endpoint.path().trim_end_matches('/');
+        let base = self.reach.bucket_url(&self.bucket);
         let key = encoded_path(key);
         let query = if query.is_empty() { String::new() } else { format!("?{query}") };
-        if self.path_style {
-            let slash = if key.is_empty() { "" } else { "/" };
-            format!("{scheme}://{host}{port}{below}/{}{slash}{key}{query}", self.bucket)
-        } else {
-            format!("{scheme}://{}.{host}{port}{below}/{key}{query}", self.bucket)
-        }
+        let slash = if key.is_empty() && self.reach.path_style { "" } else { "/" };
+        format!("{base}{slash}{key}{query}")
     }
 
     fn refusal(&self, answer: &Answer, need: &str) -> Fault {
@@ -267,10 +240,10 @@ impl S3 {
                 _,
                 "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException",
             )
-            | (301 | 307, _) => match region.filter(|region| *region != self.region) {
+            | (301 | 307, _) => match region.filter(|region| *region != self.reach.region) {
                 Some(region) => Fault::Misconfigured(format!(
                     "the bucket is in region `{region}`, not `{}`: set `aws_region`",
-                    self.region
+                    self.reach.region
                 )),
                 None => Fault::Misconfigured(format!("the endpoint points elsewhere ({told})")),
             },
@@ -290,6 +263,11 @@ impl S3 {
             _ => Fault::Nonsense(told),
         }
     }
+}
+
+/// Whether a conflict is with another write, rather than with what the store holds: files on the way to ours.
+fn is_race(answer: &Answer) -> bool {
+    matches!(ErrorDocument::of(&answer.body).code.as_str(), "ConditionalRequestConflict" | "OperationAborted")
 }
 
 /// Amazon's own endpoint.

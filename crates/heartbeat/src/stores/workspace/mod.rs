@@ -69,7 +69,8 @@ impl Workspace {
         };
         let credentials = read(&domain, token.as_ref()).await?;
         let login = Login::new(&domain, credentials)?;
-        Ok(Self { domain, token, login: Mutex::new(Arc::new(login)), wire: Wire::new()? })
+        let wire = Wire::new(domain.as_str())?;
+        Ok(Self { domain, token, login: Mutex::new(Arc::new(login)), wire })
     }
 
     pub(super) fn traffic(&self) -> TrafficCount {

@@ -40,8 +40,8 @@ async fn an_access_token_that_ran_out_is_renewed_once() {
     let (stand_in, _folder) = stand_in("oauth: {clients: {my-client: my-secret}}").await;
     let domain = Domain::parse(&stand_in.url()).unwrap();
     let login = Login::new(&domain, principal(&domain)).unwrap();
-    let workspace =
-        Workspace { domain, token: None, login: Mutex::new(Arc::new(login)), wire: Wire::new().unwrap() };
+    let wire = Wire::new(domain.as_str()).unwrap();
+    let workspace = Workspace { domain, token: None, login: Mutex::new(Arc::new(login)), wire };
     assert!(look(&workspace).await.refused.is_none());
     stand_in.expire_tokens();
     assert!(look(&workspace).await.refused.is_none());

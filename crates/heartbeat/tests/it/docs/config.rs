@@ -49,6 +49,15 @@ fn example_of_the_daemon_is_valid() {
     assert_eq!(config.watches.len(), 1, "{:?}", config.watches);
 }
 
+#[test]
+fn example_of_tables_on_a_store_is_valid() {
+    let page = std::fs::read_to_string(root().join("docs/stores.md")).unwrap();
+    let example = page.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    let reading = Config::from_value(&serde_saphyr::from_str(example).unwrap(), &root(), "./warehouse");
+    let config = reading.result.unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+    assert_eq!((config.storage.iter().count(), config.watches.len()), (3, 1));
+}
+
 /// Keys of a mapping, then those of the mappings in it.
 fn object(
     text: &mut String,

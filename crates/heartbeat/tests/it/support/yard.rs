@@ -50,6 +50,8 @@ pub(crate) struct Settings {
     pub(crate) other_cluster: Option<String>,
     /// Which of the two ACONs, by file name.
     pub(crate) acons: Vec<&'static str>,
+    /// Lines of the ACON that say where the trigger files lie; `None`: on this machine.
+    pub(crate) triggers: Option<String>,
     /// Further keys of an ACON's entry.
     pub(crate) entry: &'static str,
     /// Further lines of `heartbeat.yaml`.
@@ -65,6 +67,7 @@ impl Default for Settings {
             jitter: 0.0,
             pass_news: true,
             other_cluster: None,
+            triggers: None,
             acons: vec!["kafka", "files"],
             entry: "",
             rest: "",
@@ -115,10 +118,9 @@ impl Yard {
         let others = settings.other_cluster.iter().map(|brokers| ("other", brokers));
         let products: String = [("sales", &self.bootstrap)].into_iter().chain(others).map(product).collect();
         let kafka = format!("sensor_source: kafka\ndata_format: kafka\n{common}kafka_configs:\n{products}");
-        let files = format!(
-            "sensor_source: trigger_file\ndata_format: cloudfiles\n{common}base_trigger_file_location: {}\n",
-            self.path().join("triggers").display()
-        );
+        let here = || format!("base_trigger_file_location: {}\n", self.path().join("triggers").display());
+        let triggers = settings.triggers.clone().unwrap_or_else(here);
+        let files = format!("sensor_source: trigger_file\ndata_format: cloudfiles\n{common}{triggers}");
         self.write("kafka.yaml", &kafka);
         self.write("files.yaml", &files);
         let mut text = String::from("warehouse: warehouse\nacons:\n");
