@@ -305,7 +305,7 @@ async fn commands_that_look_once_find_a_file_once() {
     assert!(yard.run(&check).await.contains("1 with news"));
     yard.run(&["trigger", "--acon", "files.yaml"]).await;
     bucket.tell(&bucket.name, "triggers/s/1.txt").await;
-    yard.run(&["complete", "--job-id", "35", "--control-table", CONTROL]).await;
+    yard.run(&["complete", "--job-id", "35", "--control-table", CONTROL, "--sensor-table", SENSOR]).await;
     assert!(yard.run(&check).await.contains("0 with news"));
     assert_eq!(yard.runs(35).len(), 1);
 }
