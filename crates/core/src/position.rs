@@ -200,6 +200,22 @@ impl Gathered {
         }
     }
 
+    /// Takes in what else was gathered.
+    pub fn add(&mut self, other: Self) {
+        let unlisted = other.count - other.files.len() as u64;
+        let listed_bytes: u64 = other.files.iter().map(|file| file.size).sum();
+        self.count += unlisted;
+        self.bytes += other.bytes - listed_bytes;
+        for file in other.files {
+            self.push(file);
+        }
+    }
+
+    /// True when nothing is.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     /// What is new; `None` when nothing is.
     pub fn manifest(self) -> Option<Manifest> {
         let Self { mut files, count, bytes } = self;

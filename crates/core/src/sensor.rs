@@ -288,6 +288,11 @@ impl View {
         states.flat_map(SensorState::digests).map(str::to_owned).collect()
     }
 
+    /// Whether every row says what it refers to: nothing is to be cleared away beside one that cannot be read.
+    pub fn tells_all_digests(&self) -> bool {
+        self.states.iter().all(Result::is_ok)
+    }
+
     /// The control row of a sensor.
     pub fn control_row(&self, sensor: &Sensor) -> &ControlRow {
         &self.control[sensor.control]

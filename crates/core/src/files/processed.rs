@@ -1,5 +1,7 @@
 //! Which files of a folder a row is through with.
 
+use jiff::Timestamp;
+
 use super::run::{BadRun, Run};
 use super::seen::{RunFiles, Stretch};
 use crate::position::FilesPosition;
@@ -20,9 +22,11 @@ pub fn processed<'n>(
     listed: &[&'n str],
     files: &RunFiles,
 ) -> Result<Vec<&'n str>, BadRun> {
-    let unseen = upto.compare(listed, around(listed), files)?;
+    // What was gone for however long came back, and is not processed.
+    let unseen = upto.compare(listed, around(listed), files, Timestamp::MIN)?;
     let is_in = |names: &[String], name: &str| names.binary_search_by(|it| it.as_str().cmp(name)).is_ok();
-    let is_seen = |name: &&str| !is_in(&unseen.new, name) && !is_in(&unseen.back, name);
+    let is_seen =
+        |name: &&str| !is_in(&unseen.new, name) && !is_in(&unseen.back, name) && !is_in(&unseen.again, name);
     Ok(listed.iter().copied().filter(is_seen).collect())
 }
 
@@ -37,7 +41,6 @@ fn around<'a>(listed: &[&'a str]) -> Stretch<'a> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use jiff::Timestamp;
     use proptest::prelude::*;
 
     use super::super::seen::{Builder, Difference};

@@ -65,12 +65,14 @@ pub struct Difference {
     pub missing: Vec<String>,
     /// Gone, and there again.
     pub back: Vec<String>,
+    /// Gone for longer than names are remembered, and there again: new.
+    pub again: Vec<String>,
 }
 
 impl Difference {
     /// True when nothing differs.
     pub fn is_empty(&self) -> bool {
-        self.new.is_empty() && self.missing.is_empty() && self.back.is_empty()
+        self.new.is_empty() && self.missing.is_empty() && self.back.is_empty() && self.again.is_empty()
     }
 
     /// Takes another stretch's differences in.
@@ -78,6 +80,7 @@ impl Difference {
         self.new.extend(other.new);
         self.missing.extend(other.missing);
         self.back.extend(other.back);
+        self.again.extend(other.again);
     }
 }
 
@@ -106,12 +109,13 @@ impl FilesPosition {
         self.runs.iter().filter(overlaps).filter(holds).collect()
     }
 
-    /// Compares sorted names of a stretch, each once, with what was seen.
+    /// Compares sorted names of a stretch, each once, with what was seen; `now` tells what is gone for too long.
     pub fn compare(
         &self,
         listed: &[&str],
         stretch: Stretch<'_>,
         files: &RunFiles,
+        now: Timestamp,
     ) -> Result<Difference, BadRun> {
         let mut difference = Difference::default();
         let mut known = Known::of(self, listed, stretch, files)?;
@@ -127,8 +131,10 @@ impl FilesPosition {
             }
             match &next {
                 Some((seen, gone)) if seen == name => {
-                    if gone.is_some() {
-                        difference.back.push((*name).to_owned());
+                    match gone {
+                        Some(at) if is_remembered(*at, now) => difference.back.push((*name).to_owned()),
+                        Some(_) => difference.again.push((*name).to_owned()),
+                        None => {}
                     }
                     next = known.next()?;
                 }
@@ -253,13 +259,22 @@ impl<'a> Known<'a> {
     }
 }
 
+/// How a run changes.
+#[derive(Debug, Default)]
+struct Edits {
+    /// Names that come in.
+    added: BTreeMap<String, Option<Timestamp>>,
+    /// Names that are gone, or there again, if it holds them.
+    marked: BTreeMap<String, Option<Timestamp>>,
+}
+
 /// A position that is to change, and which runs are written anew for it.
 #[derive(Debug)]
 pub struct Change {
     position: FilesPosition,
     now: Timestamp,
     /// By run: names that are added to it, or are gone, or there again.
-    edits: BTreeMap<usize, BTreeMap<String, Option<Timestamp>>>,
+    edits: BTreeMap<usize, Edits>,
     /// Names behind all runs.
     tail: BTreeMap<String, Option<Timestamp>>,
     /// Runs from here on are written into the tail's.
@@ -268,19 +283,19 @@ pub struct Change {
 
 impl Change {
     fn plan(mut position: FilesPosition, difference: Difference, now: Timestamp, most_inline: usize) -> Self {
-        let mut edits: BTreeMap<usize, BTreeMap<String, Option<Timestamp>>> = BTreeMap::new();
+        let mut edits: BTreeMap<usize, Edits> = BTreeMap::new();
         for name in difference.missing {
             if position.seen.remove(&name) {
                 position.gone.insert(name, now);
             } else if let Some(run) = position.run_of(&name) {
-                edits.entry(run).or_default().insert(name, Some(now));
+                edits.entry(run).or_default().marked.insert(name, Some(now));
             }
         }
-        for name in difference.back {
+        for name in difference.back.into_iter().chain(difference.again) {
             if position.gone.remove(&name).is_some() {
                 position.seen.insert(name);
             } else if let Some(run) = position.run_of(&name) {
-                edits.entry(run).or_default().insert(name, None);
+                edits.entry(run).or_default().marked.insert(name, None);
             }
         }
         position.seen.extend(difference.new);
@@ -290,7 +305,11 @@ impl Change {
             let spilt = spilt(&mut position, most_inline / 2);
             for (name, gone) in spilt {
                 let run = position.runs.partition_point(|run| run.last < name);
-                let into = if run < position.runs.len() { edits.entry(run).or_default() } else { &mut tail };
+                let into = if run < position.runs.len() {
+                    &mut edits.entry(run).or_default().added
+                } else {
+                    &mut tail
+                };
                 into.insert(name, gone);
             }
         }
@@ -332,7 +351,7 @@ impl Change {
             }
         }
         for (name, gone) in tail {
-            push(&mut last, &name, gone, &mut written);
+            push(&mut last, &name, gone, LARGEST_RUN, &mut written);
         }
         written.extend(last.finish());
         position.runs = ordered(runs, &written);
@@ -362,39 +381,44 @@ fn spilt(position: &mut FilesPosition, left: usize) -> Vec<Remembered> {
     names
 }
 
-/// Writes a run with its changes.
+/// Writes a run with its changes. One that grows too large is split in the middle: what is cut off at the end would be a
+/// small run each time.
 fn rewrite(
     writer: &mut Writer,
     run: &Run,
-    changes: BTreeMap<String, Option<Timestamp>>,
+    edits: Edits,
     files: &RunFiles,
     now: Timestamp,
     written: &mut Vec<NewRun>,
 ) -> Result<(), BadRun> {
     let mut names = Names::parse(files.get(&run.sha256).ok_or(BadRun)?)?.behind(None)?;
-    let mut changes = changes.into_iter().peekable();
+    let Edits { added, mut marked } = edits;
+    let total = run.names + added.len() as u64;
+    let largest = if total > LARGEST_RUN { total.div_ceil(2) } else { LARGEST_RUN };
+    let mut added = added.into_iter().peekable();
     let mut keep = |name: &str, gone: Option<Timestamp>| {
         if gone.is_none_or(|at| is_remembered(at, now)) {
-            push(writer, name, gone, written);
+            push(writer, name, gone, largest, written);
         }
     };
     while let Some((name, gone)) = names.read()? {
-        while let Some((added, gone)) = changes.next_if(|(added, _)| *added < name) {
+        while let Some((added, gone)) = added.next_if(|(added, _)| *added < name) {
             keep(&added, gone);
         }
-        match changes.next_if(|(changed, _)| *changed == name) {
-            Some((_, changed)) => keep(&name, changed),
+        let gone = marked.remove(&name).unwrap_or(gone);
+        match added.next_if(|(added, _)| *added == name) {
+            Some((_, gone)) => keep(&name, gone),
             None => keep(&name, gone),
         }
     }
-    for (added, gone) in changes {
+    for (added, gone) in added {
         keep(&added, gone);
     }
     Ok(())
 }
 
-fn push(writer: &mut Writer, name: &str, gone: Option<Timestamp>, written: &mut Vec<NewRun>) {
-    if writer.names() >= LARGEST_RUN {
+fn push(writer: &mut Writer, name: &str, gone: Option<Timestamp>, largest: u64, written: &mut Vec<NewRun>) {
+    if writer.names() >= largest {
         written.extend(std::mem::take(writer).finish());
     }
     writer.push(name, gone);

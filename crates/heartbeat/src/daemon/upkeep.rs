@@ -139,8 +139,10 @@ impl Keeping {
         }
         if prunes {
             let (view, _) = engine.view().await.map_err(|error| chain(&error))?;
-            let pruned = engine.blobs().prune(&view.digests(), keep.min_age, now).await;
-            pruned.map_err(|error| chain(&error))?;
+            if view.tells_all_digests() {
+                let pruned = engine.blobs().prune(&view.digests(), keep.min_age, now).await;
+                pruned.map_err(|error| chain(&error))?;
+            }
         }
         Ok(())
     }

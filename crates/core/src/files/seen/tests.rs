@@ -32,11 +32,11 @@ impl Scene {
         // Only what is said to be needed is there to be read.
         let needed = self.position.needed(&listed, stretch);
         let files = needed.iter().map(|run| (run.sha256.clone(), self.files[&run.sha256].clone())).collect();
-        let difference = self.position.compare(&listed, stretch, &files).unwrap();
+        let difference = self.position.compare(&listed, stretch, &files, self.now).unwrap();
         if difference.is_empty() {
             return;
         }
-        let new = difference.new.clone();
+        let new: Vec<String> = difference.new.iter().chain(&difference.again).cloned().collect();
         let change = self.position.change(difference, self.now, MOST_INLINE);
         let files = change.needed().map(|digest| (digest.to_owned(), self.files[digest].clone())).collect();
         let (position, written) = change.carry_out(&files).unwrap();
@@ -132,7 +132,7 @@ proptest! {
         prop_assert_eq!(position.names(), u64::from(count));
         let names: Vec<String> = (0..=count).map(name).collect();
         let listed: Vec<&str> = names.iter().map(String::as_str).collect();
-        let difference = position.compare(&listed, EVERYTHING, &files).unwrap();
+        let difference = position.compare(&listed, EVERYTHING, &files, Timestamp::UNIX_EPOCH).unwrap();
         prop_assert_eq!(difference.new, vec![name(count)]);
         prop_assert!(difference.missing.is_empty());
     }
@@ -152,11 +152,22 @@ fn a_name_that_stays_away_is_forgotten_and_is_news_again() {
     scene.there.clear();
     scene.look(EVERYTHING, true);
     scene.now += REMEMBERED + SignedDuration::from_secs(1);
-    scene.there.insert(name(2));
-    scene.look(EVERYTHING, true);
     scene.there.insert(name(1));
     scene.look(EVERYTHING, true);
     assert_eq!(scene.reported[&name(1)], 2);
+}
+
+/// A mark for a name that a run does not hold is somebody else's.
+#[test]
+fn marks_of_other_names_add_none() {
+    let mut scene = Scene::new();
+    scene.there.extend((0..1400).step_by(2).map(name));
+    scene.look(EVERYTHING, true);
+    let before = scene.position.names();
+    let marks = Difference { back: vec![name(3)], missing: vec![name(5)], ..Difference::default() };
+    let change = scene.position.change(marks, scene.now, MOST_INLINE);
+    let files = change.needed().map(|digest| (digest.to_owned(), scene.files[digest].clone())).collect();
+    assert_eq!(change.carry_out(&files).unwrap().0.names(), before);
 }
 
 #[test]

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 
 use super::judge::Sight;
 use super::part::Smallest;
-use crate::stores::local::{failed, listed, walk};
-use crate::stores::{Listed, StoreError};
+use crate::stores::local::{listed, walk};
+use crate::stores::{Fault, Listed, StoreError};
 
 /// A change in the same moment as another may leave no trace: a directory that changed less than this ago is read again.
 const MOMENT: Duration = Duration::from_secs(1);
@@ -81,15 +81,32 @@ pub(super) fn read(
     Ok((Sight { after: after.map(str::to_owned), upto, ..sight }, directories))
 }
 
-/// Looks at files of which only the name is known; those that are gone are left out.
-pub(super) fn complete(root: &Path, folder: &str, files: &[Listed]) -> Result<Vec<Listed>, StoreError> {
+/// Looks at files of which only the name is known; those that are gone, or are no files, are left out. Behind `until` files
+/// are taken as they are named, or, where more must be known, time is up.
+pub(super) fn complete(
+    root: &Path,
+    folder: &str,
+    files: &[Listed],
+    until: Instant,
+    must: bool,
+) -> Result<Vec<Listed>, StoreError> {
     let mut complete = Vec::with_capacity(files.len());
     for file in files {
         let path = root.join(folder).join(&file.path);
+        if Instant::now() >= until {
+            if must {
+                return Err(Fault::Timeout.of(format!("folder `{}`", root.join(folder).display())));
+            }
+            complete.push(file.clone());
+            continue;
+        }
         match std::fs::metadata(&path) {
-            Ok(metadata) => complete.push(listed(file.path.clone(), &metadata)),
+            Ok(metadata) if metadata.is_file() => complete.push(listed(file.path.clone(), &metadata)),
+            // Pipes and devices.
+            Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed("file", &path, "to look at it", error)),
+            // One odd link must not silence the folder.
+            Err(error) => tracing::warn!(file = %path.display(), %error, "cannot be looked at, passed over"),
         }
     }
     Ok(complete)

@@ -1,6 +1,9 @@
 //! What a listing means for one row.
 
-use heartbeat_core::files::{Builder, Difference, EVERYTHING, Stretch};
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use heartbeat_core::files::{Builder, Difference, EVERYTHING, NewRun, Stretch};
 use heartbeat_core::position::{FilesPosition, Gathered, Manifest, NewFile, Position};
 use heartbeat_core::source::{Answer, Ask, Finding, Since, SourceError};
 use jiff::{SignedDuration, Timestamp};
@@ -110,7 +113,7 @@ pub(super) async fn difference(
     let listed: Vec<&str> = sight.files.iter().map(|file| file.path.as_str()).collect();
     let needed = cursor.needed(&listed, sight.stretch()).into_iter().map(|run| run.sha256.clone()).collect();
     let files = runs.load(needed).await?;
-    cursor.compare(&listed, sight.stretch(), &files).map_err(damaged)
+    cursor.compare(&listed, sight.stretch(), &files, sight.now).map_err(damaged)
 }
 
 /// The finding that a difference makes; `files` hold those that are new.
@@ -124,15 +127,20 @@ pub(super) async fn found(
     trusts: &Trusts<'_>,
 ) -> Result<Finding, SourceError> {
     let mut difference = difference;
-    let mut news = News::default();
-    let new = difference.new.iter().filter_map(|path| {
+    let named = difference.new.iter().chain(&difference.again).filter_map(|path| {
         let at = files.binary_search_by(|file| file.path.as_str().cmp(path));
         at.ok().map(|at| files[at].clone())
     });
-    let new = trusts.complete(new.collect()).await?;
-    news.judge(&new, First::Everything, now, rules, trusts).await?;
+    let complete = trusts.complete(named.collect(), rules.max_age.is_some()).await?;
+    let news = News::of(&complete, First::Everything, now, rules, trusts).await?;
     // A file that is gone again before it can be looked at is no news, and not seen either.
-    difference.new = new.into_iter().map(|file| file.path).collect();
+    let stays: BTreeSet<&str> = complete
+        .iter()
+        .map(|file| file.path.as_str())
+        .filter(|path| !news.vanished.iter().any(|gone| gone == path))
+        .collect();
+    difference.new.retain(|path| stays.contains(path.as_str()));
+    difference.again.retain(|path| stays.contains(path.as_str()));
     let position = changed(cursor, difference, now, rules, runs).await?;
     Ok(news.finding(position, false))
 }
@@ -158,41 +166,75 @@ pub(super) struct FirstLook {
     first: First,
     builder: Builder,
     news: News,
+    /// Runs that could not be stored yet.
+    unstored: Vec<NewRun>,
+    began: Instant,
+}
+
+/// Runs that nothing names yet are cleared away after an hour: those of a first look that takes longer are looked for
+/// before they are named.
+const RUNS_STAY: Duration = Duration::from_mins(30);
+
+/// What a part of a folder means for a first look.
+#[derive(Debug)]
+pub(super) struct Part {
+    paths: Vec<String>,
+    news: News,
 }
 
 impl FirstLook {
     pub(super) fn new(folder: &str, first: First, remark: Option<String>, rules: Rules) -> Self {
         let news = News { remarks: remark.into_iter().collect(), ..News::default() };
-        Self { first, builder: Builder::new(folder, rules.most_inline), news }
+        let builder = Builder::new(folder, rules.most_inline);
+        Self { first, builder, news, unstored: Vec::new(), began: Instant::now() }
     }
 
-    /// Takes the next part in.
-    pub(super) async fn add(
-        &mut self,
+    /// Judges the next part; nothing is taken in yet.
+    pub(super) async fn judge(
+        &self,
         sight: &Sight,
         rules: Rules,
-        runs: &Runs,
         trusts: &Trusts<'_>,
-    ) -> Result<(), SourceError> {
+    ) -> Result<Part, SourceError> {
         let files = match self.first {
             First::Nothing => sight.files.clone(),
-            First::Everything | First::From(_) => trusts.complete(sight.files.clone()).await?,
+            First::Everything => trusts.complete(sight.files.clone(), rules.max_age.is_some()).await?,
+            First::From(_) => trusts.complete(sight.files.clone(), true).await?,
         };
-        self.news.judge(&files, self.first, sight.now, rules, trusts).await?;
-        for file in files {
-            if let Some(run) = self.builder.push(file.path) {
-                runs.store(vec![run]).await?;
-            }
+        let news = News::of(&files, self.first, sight.now, rules, trusts).await?;
+        let paths = files.into_iter().map(|file| file.path);
+        let paths = paths.filter(|path| !news.vanished.contains(path)).collect();
+        Ok(Part { paths, news })
+    }
+
+    /// Takes a part in.
+    pub(super) fn add(&mut self, part: Part) {
+        self.news.add(part.news);
+        for path in part.paths {
+            self.unstored.extend(self.builder.push(path));
+        }
+    }
+
+    /// Stores what has come together.
+    pub(super) async fn store(&mut self, runs: &Runs) -> Result<(), SourceError> {
+        while let Some(run) = self.unstored.last() {
+            runs.store(vec![run.clone()]).await?;
+            self.unstored.pop();
         }
         Ok(())
     }
 
     /// All of it is seen.
-    pub(super) async fn finish(self, runs: &Runs) -> Result<Finding, SourceError> {
+    pub(super) async fn finish(mut self, runs: &Runs) -> Result<Finding, SourceError> {
+        self.store(runs).await?;
         let (position, last) = self.builder.finish();
         runs.store(last.into_iter().collect()).await?;
+        if self.began.elapsed() > RUNS_STAY {
+            runs.renew(&position.runs).await?;
+        }
         // What is passed over must not be looked at again as if it were the first time.
-        let keep = self.first != First::Everything;
+        let is_passed_over = self.news.gathered.is_empty() && position.names() > 0;
+        let keep = self.first != First::Everything || is_passed_over;
         Ok(self.news.finding(position, keep))
     }
 }
@@ -203,20 +245,22 @@ struct News {
     gathered: Gathered,
     remarks: Vec<String>,
     unlisted_remarks: usize,
+    /// Files that were gone when they were to be read.
+    vanished: Vec<String>,
 }
 
 /// More remarks than this are counted.
 const MOST_REMARKS: usize = 20;
 
 impl News {
-    async fn judge(
-        &mut self,
+    async fn of(
         files: &[Listed],
         first: First,
         now: Timestamp,
         rules: Rules,
         trusts: &Trusts<'_>,
-    ) -> Result<(), SourceError> {
+    ) -> Result<Self, SourceError> {
+        let mut news = Self::default();
         let mut late_enough = Vec::with_capacity(files.len());
         for file in files {
             let is_late_enough = match first {
@@ -227,7 +271,7 @@ impl News {
             let is_old = matches!((rules.max_age, file.modified), (Some(most), Some(modified)) if now.duration_since(modified) > most);
             match (is_late_enough, is_old) {
                 (true, false) => late_enough.push(file.clone()),
-                (true, true) => self.remark(format!(
+                (true, true) => news.remark(format!(
                     "{} was older than max_file_age when it was first seen: it starts nothing",
                     file.path
                 )),
@@ -238,13 +282,20 @@ impl News {
         for (file, verdict) in late_enough.into_iter().zip(verdicts) {
             let Listed { path, size, etag, modified, .. } = file;
             match verdict {
-                Verdict::Trusted => self.gathered.push(NewFile { path, size, etag, modified }),
-                Verdict::Not(why) => self.remark(format!("{path} starts nothing: {why}")),
-                // Gone again: it is no news, and seen all the same.
-                Verdict::Gone => {}
+                Verdict::Trusted => news.gathered.push(NewFile { path, size, etag, modified }),
+                Verdict::Not(why) => news.remark(format!("{path} starts nothing: {why}")),
+                Verdict::Gone => news.vanished.push(path),
             }
         }
-        Ok(())
+        Ok(news)
+    }
+
+    fn add(&mut self, other: Self) {
+        self.gathered.add(other.gathered);
+        self.unlisted_remarks += other.unlisted_remarks;
+        for remark in other.remarks {
+            self.remark(remark);
+        }
     }
 
     fn remark(&mut self, text: String) {

@@ -1,7 +1,7 @@
 //! Large folders: what is new costs one request, and a full listing, part by part over many looks, finds what sorts
 //! elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use heartbeat_core::files::{Difference, stamp_of};
@@ -11,6 +11,7 @@ use heartbeat_core::source::{Answer, Ask, SourceError};
 use super::here::Directories;
 use super::judge::{self, FirstLook, Sight, Standing};
 use super::{Answers, Group, Memory, Pass};
+use crate::error_chain::chain;
 use crate::stores::{Listed, Store, StoreError};
 
 /// Full listings take at most this share of the time,
@@ -70,6 +71,8 @@ enum Row {
     Compares(Difference),
     /// It is looked at for the first time.
     First(Box<(Ask, FirstLook)>),
+    /// It is looked at for the first time, from the next full listing on.
+    Waits,
     /// It cannot be looked at.
     Fails(String),
 }
@@ -77,6 +80,11 @@ enum Row {
 impl Row {
     fn compares(&self) -> bool {
         matches!(self, Self::Compares(_))
+    }
+
+    /// Whether it is the first look of one of these questions.
+    fn is_of(&self, asks: &[&Ask]) -> bool {
+        matches!(self, Self::First(first) if asks.contains(&&first.0))
     }
 }
 
@@ -113,6 +121,8 @@ impl Large {
 struct Gain {
     new: BTreeMap<String, Listed>,
     gone: Difference,
+    /// Whether what lies behind the newest names was asked for.
+    is_current: bool,
     finding: Option<Result<Answer, SourceError>>,
 }
 
@@ -131,6 +141,7 @@ pub(super) async fn look(
         if let Ok(Standing::At(cursor)) = judge::standing(ask, &folder, pass.source.rules())
             && let Some((sight, read)) = newest(pass, group.name, cursor).await?
         {
+            gain.is_current = true;
             now = sight.now;
             // Of several questions the first directories count: what changed after them is seen the next time.
             directories = directories.or(read);
@@ -144,11 +155,20 @@ pub(super) async fn look(
     if let (Some(root), Some(last)) = (root, &memory.listed) {
         memory.large.is_current &= last.stand(root);
     }
-    full_listing(pass, group, &folder, memory, &mut gains, &mut now).await?;
+    let broke_off = full_listing(pass, group, &folder, memory, &mut gains, &mut now).await.err();
+    if let Some(error) = &broke_off {
+        tracing::info!(folder, error = chain(error), "the full listing goes on at the next look");
+    }
     let mut answers = Vec::with_capacity(gains.len());
     let so_far = memory.large.files();
     for (index, gain) in group.asks.iter().zip(gains) {
-        let answer = settled(pass, group.name, &folder, &pass.asks[*index], gain, now, so_far).await;
+        // What is new behind the newest names does not wait for the rest.
+        let answer = match &broke_off {
+            Some(error) if !gain.is_current && gain.new.is_empty() && gain.finding.is_none() => {
+                Err(error.to_source())
+            }
+            _ => settled(pass, group.name, &folder, &pass.asks[*index], gain, now, so_far).await,
+        };
         answers.push((*index, answer));
     }
     if let Some(directories) = directories {
@@ -169,6 +189,9 @@ async fn newest(
         let (sight, directories) = pass.read_here(name, after, usize::MAX).await?;
         return Ok(Some((sight, Some(directories))));
     }
+    if lists_whole(&pass.store) {
+        return Ok(None);
+    }
     let counts = |path: &str, folder: &str| pass.counts(path, folder);
     Ok(pass.folder(name, &counts).newest(cursor).await?.map(|sight| (sight, None)))
 }
@@ -182,12 +205,13 @@ async fn take(pass: &Pass<'_>, name: &str, cursor: &FilesPosition, sight: &Sight
             return false;
         }
     };
-    let Difference { new, missing, back } = difference;
-    gain.gone.add(Difference { new: Vec::new(), missing, back });
+    let Difference { new, missing, back, again } = difference;
+    gain.gone.add(Difference { new: Vec::new(), missing, back, again: again.clone() });
+    let new: BTreeSet<String> = new.into_iter().chain(again).collect();
     let start = cursor.listing_start(name, sight.now);
     let mut found_late = false;
     for file in &sight.files {
-        if new.binary_search(&file.path).is_ok() && !gain.new.contains_key(&file.path) {
+        if new.contains(&file.path) && !gain.new.contains_key(&file.path) {
             let is_behind =
                 start.is_some_and(|start| file.path.as_str() > start) && stamp_of(&file.path, name).is_some();
             found_late |= !is_behind;
@@ -214,6 +238,11 @@ async fn full_listing(
         Some(round) if round.rows.iter().all(Row::compares) && !has_new(pass, &asks, folder) => {
             Round { rows: rows(pass, &asks, folder), is_partial: true, ..round }
         }
+        // First looks that are still asked for go on too; others begin with the next round.
+        Some(round) if round.rows.iter().any(|row| row.is_of(&asks)) => {
+            let rows = joined(pass, round.rows, &asks, folder);
+            Round { rows, is_partial: true, ..round }
+        }
         Some(_) => Round { rows: rows(pass, &asks, folder), ..Round::default() },
         None if is_due(pass, large, &asks, folder) => {
             Round { rows: rows(pass, &asks, folder), ..Round::default() }
@@ -239,9 +268,15 @@ async fn full_listing(
         round.requests += 1;
         round.files += sight.files.len() as u64;
         let is_last = sight.upto.is_none();
-        round.after.clone_from(&sight.upto);
-        take_part(pass, group.name, folder, &asks, &mut round, sight, gains).await;
+        let next = sight.upto.clone();
+        let is_taken = take_part(pass, group.name, folder, &asks, &mut round, sight, gains).await;
         round.took += at.elapsed();
+        if !is_taken {
+            // The next look takes this part again.
+            large.round = Some(round);
+            return Ok(());
+        }
+        round.after = next;
         if is_last {
             break;
         }
@@ -262,20 +297,40 @@ async fn full_listing(
 fn fits(pass: &Pass<'_>, rows: &[Row], asks: &[&Ask], folder: &str) -> bool {
     let fits = |(row, ask): (&Row, &&Ask)| match (row, judge::standing(ask, folder, pass.source.rules())) {
         (Row::First(first), Ok(Standing::New(..))) => first.0 == **ask,
-        (Row::Compares(_), Ok(Standing::At(_))) | (Row::Fails(_), Err(_)) => true,
+        (Row::Compares(_), Ok(Standing::At(_)))
+        | (Row::Waits, Ok(Standing::New(..)))
+        | (Row::Fails(_), Err(_)) => true,
         _ => false,
     };
     rows.len() == asks.len() && rows.iter().zip(asks).all(fits)
 }
 
 fn is_due(pass: &Pass<'_>, large: &Large, asks: &[&Ask], folder: &str) -> bool {
-    has_new(pass, asks, folder) || large.due.is_none_or(|due| !large.is_current && Instant::now() >= due)
+    lists_whole(&pass.store) || has_new(pass, asks, folder) || large.due.is_none_or(|due| !large.is_current && Instant::now() >= due)
+}
+
+/// Whether a store can only be asked for everything: then every look asks for it.
+fn lists_whole(store: &Store) -> bool {
+    matches!(store, Store::Volume(_) | Store::Dbfs(_))
 }
 
 fn has_new(pass: &Pass<'_>, asks: &[&Ask], folder: &str) -> bool {
     let is_new =
         |ask: &&Ask| matches!(judge::standing(ask, folder, pass.source.rules()), Ok(Standing::New(..)));
     asks.iter().any(is_new)
+}
+
+/// Rows of other questions than before, with the first looks that are under way.
+fn joined(pass: &Pass<'_>, mut before: Vec<Row>, asks: &[&Ask], folder: &str) -> Vec<Row> {
+    let fresh = rows(pass, asks, folder).into_iter().zip(asks);
+    let row = |(row, ask): (Row, &&Ask)| match row {
+        Row::First(_) => before
+            .iter()
+            .position(|row| row.is_of(&[ask]))
+            .map_or(Row::Waits, |index| before.swap_remove(index)),
+        row => row,
+    };
+    fresh.map(row).collect()
 }
 
 fn rows(pass: &Pass<'_>, asks: &[&Ask], folder: &str) -> Vec<Row> {
@@ -304,6 +359,7 @@ async fn part(
     Ok((pass.folder(name, &counts).next(after).await?, None))
 }
 
+/// False when a first look could not take the part in: its row has the error, and the part is to come again.
 async fn take_part(
     pass: &Pass<'_>,
     name: &str,
@@ -312,14 +368,29 @@ async fn take_part(
     round: &mut Round,
     sight: Sight,
     gains: &mut [Gain],
-) {
+) -> bool {
     let rules = pass.source.rules();
+    let (runs, trusts) = (&pass.source.runs, pass.trusts(name));
+    let mut judged = Vec::new();
+    for (row, gain) in round.rows.iter().zip(gains.iter_mut()) {
+        let Row::First(first) = row else { continue };
+        match first.1.judge(&sight, rules, &trusts).await {
+            Ok(part) => judged.push(part),
+            Err(error) => {
+                gain.finding = Some(Err(error));
+                return false;
+            }
+        }
+    }
+    let mut judged = judged.into_iter();
     for ((row, ask), gain) in round.rows.iter_mut().zip(asks).zip(gains) {
         match row {
             Row::First(first) => {
-                let look = &mut first.1;
-                if let Err(error) = look.add(&sight, rules, &pass.source.runs, &pass.trusts(name)).await {
-                    *row = Row::Fails(crate::error_chain::chain(&error));
+                if let Some(part) = judged.next() {
+                    first.1.add(part);
+                }
+                if let Err(error) = first.1.store(runs).await {
+                    gain.finding = Some(Err(error));
                 }
             }
             Row::Compares(gone) => {
@@ -327,9 +398,10 @@ async fn take_part(
                 round.found_late |= take(pass, name, cursor, &sight, gain).await;
                 gone.add(std::mem::take(&mut gain.gone));
             }
-            Row::Fails(_) => {}
+            Row::Waits | Row::Fails(_) => {}
         }
     }
+    true
 }
 
 async fn end(pass: &Pass<'_>, name: &str, folder: &str, large: &mut Large, round: Round, gains: &mut [Gain]) {
@@ -342,6 +414,7 @@ async fn end(pass: &Pass<'_>, name: &str, folder: &str, large: &mut Large, round
                 let found = look.finish(&pass.source.runs).await;
                 gain.finding = Some(found.map(Answer::from));
             }
+            Row::Waits => {}
             Row::Fails(problem) => gain.finding = Some(Err(SourceError::Misconfigured { problem })),
         }
     }
@@ -382,7 +455,8 @@ async fn settled(
         Standing::At(cursor) => {
             let Gain { new, gone: mut difference, .. } = gain;
             let files: Vec<Listed> = new.into_values().collect();
-            difference.new = files.iter().map(|file| file.path.clone()).collect();
+            let is_new = |file: &&Listed| !difference.again.contains(&file.path);
+            difference.new = files.iter().filter(is_new).map(|file| file.path.clone()).collect();
             if difference.is_empty() {
                 return Ok(Answer::Same);
             }

@@ -449,13 +449,14 @@ impl<'a> Pass<'a> {
         let taken = self.source.limits.taken;
         let (swept, broke_off) = match self.store.order() {
             Order::ByPath => sweep::by_path(&self.store, &names, &counts, taken, self.deadline).await,
-            Order::None => match sweep::whole(&self.store, &names, &counts, taken, self.deadline).await {
-                Ok((swept, beside)) => {
-                    *self.source.beside.lock().unwrap_or_else(PoisonError::into_inner) = beside;
-                    (swept, None)
-                }
-                Err(error) => (Vec::new(), Some(error)),
-            },
+            Order::None => {
+                let known: u64 = folders.iter().filter_map(|index| self.known(&groups[*index])).sum();
+                let most = known + self.source.limits.swept * folders.len() as u64;
+                let (swept, beside, broke_off) =
+                    sweep::whole(&self.store, &names, &counts, taken, most, self.deadline).await;
+                *self.source.beside.lock().unwrap_or_else(PoisonError::into_inner) = beside;
+                (swept, broke_off)
+            }
         };
         let mut sweep = Found { answers: Vec::new(), too_much: Vec::new(), doubts: false };
         if let Some(error) = broke_off {
@@ -662,7 +663,8 @@ impl<'a> Pass<'a> {
             Standing::At(cursor) => judge::compare(cursor, sight, rules, runs, &trusts).await,
             Standing::New(first, remark) => {
                 let mut look = FirstLook::new(&folder, first, remark, rules);
-                look.add(sight, rules, runs, &trusts).await?;
+                let part = look.judge(sight, rules, &trusts).await?;
+                look.add(part);
                 look.finish(runs).await.map(Some)
             }
         }

@@ -9,6 +9,12 @@ use jiff::{SignedDuration, Timestamp};
 use super::judge::Sight;
 use crate::stores::{Listed, Listing, Order, Start, Store, StoreError};
 
+/// Most pages of new names that one look takes; the next takes more.
+const MOST_PAGES: usize = 50;
+
+/// Most pages that are read of a day, month or year.
+const MOST_PAGES_OF_PERIOD: usize = 4;
+
 /// Names are given by clocks that may be a day ahead.
 const AHEAD: SignedDuration = SignedDuration::from_hours(26);
 
@@ -32,13 +38,14 @@ impl Folder<'_> {
         match self.store.order() {
             Order::ByPath => {
                 let prefix = format!("{0}/{0}_", self.name);
-                self.pages(&prefix, Some(&start), &mut files, &mut now).await?;
+                self.pages(&prefix, Some(&start), MOST_PAGES, &mut files, &mut now).await?;
             }
             Order::None => {
                 let Some(periods) = periods(&start, self.name, now) else { return Ok(None) };
-                for period in periods {
+                // The newest first: a period that holds very much is left to the full listing.
+                for period in periods.into_iter().rev() {
                     let prefix = format!("{0}/{0}_{period}", self.name);
-                    self.pages(&prefix, None, &mut files, &mut now).await?;
+                    self.pages(&prefix, None, MOST_PAGES_OF_PERIOD, &mut files, &mut now).await?;
                 }
             }
         }
@@ -100,30 +107,37 @@ impl Folder<'_> {
         Ok(Sight { after: after.map(str::to_owned), upto, ..sight })
     }
 
-    /// All pages of a prefix, behind a path of the folder.
+    /// Pages of a prefix, behind a path of the folder: all, or as many as one look may take. What has come before it breaks
+    /// off stands: the next look begins behind it.
     async fn pages(
         self,
         prefix: &str,
         after: Option<&str>,
+        most: usize,
         files: &mut Vec<Listed>,
         now: &mut Timestamp,
     ) -> Result<(), StoreError> {
         let mut token: Option<String> = None;
         let after = after.map(|after| format!("{}/{after}", self.name));
-        loop {
+        for _ in 0..most {
             let start = match (&token, &after) {
                 (Some(token), _) => Start::Token(token),
                 (None, Some(after)) => Start::After(after),
                 (None, None) => Start::Beginning,
             };
-            let page = self.store.list(&Listing { prefix, start, limit: 1000 }, self.deadline).await?;
+            let page = match self.store.list(&Listing { prefix, start, limit: 5000 }, self.deadline).await {
+                Ok(page) => page,
+                Err(_) if !files.is_empty() => return Ok(()),
+                Err(error) => return Err(error),
+            };
             *now = page.now.unwrap_or(*now);
             files.extend(page.files.into_iter().filter_map(|file| self.counted(file)));
             token = page.next;
             if token.is_none() {
-                return Ok(());
+                break;
             }
         }
+        Ok(())
     }
 
     /// A file of the folder, by its path in it; `None` where it does not count.

@@ -106,6 +106,22 @@ impl Runs {
         Ok(())
     }
 
+    /// Makes sure that runs which were stored long ago are still there, and young.
+    pub(super) async fn renew(&self, runs: &[heartbeat_core::files::Run]) -> Result<(), SourceError> {
+        for run in runs {
+            let read = self.store.get(run.sha256.clone()).await;
+            let bytes = read.map_err(|cause| unusable(&run.sha256, "cannot be read", cause))?;
+            // Listed again from the beginning.
+            let bytes = bytes.ok_or_else(|| SourceError::Doubtful {
+                what: "the list of seen files".to_owned(),
+                problem: format!("its part {} was cleared away meanwhile", run.sha256),
+            })?;
+            let stored = self.store.put(bytes).await;
+            stored.map_err(|cause| unusable(&run.sha256, "cannot be stored", cause))?;
+        }
+        Ok(())
+    }
+
     fn keep(&self, digest: String, file: Arc<[u8]>) {
         let mut kept = self.kept();
         kept.push((digest, file));

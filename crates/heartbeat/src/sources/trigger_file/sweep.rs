@@ -28,7 +28,7 @@ pub(super) async fn by_path(
     deadline: Instant,
 ) -> (Vec<Swept>, Option<StoreError>) {
     let mut sweep =
-        Sweep { folders, swept: Vec::with_capacity(folders.len()), files: Vec::new(), now: Timestamp::now() };
+        Sweep { folders, swept: Vec::with_capacity(folders.len()), files: Vec::new(), keys: 0, now: Timestamp::now() };
     let mut start = folders.first().map_or(String::new(), |first| format!("{first}/"));
     let mut token: Option<String> = None;
     while let Some(folder) = sweep.folder() {
@@ -53,7 +53,8 @@ pub(super) async fn by_path(
             (None, next) => token = next,
             (Some(last), Some(_)) => start = last,
         }
-        if sweep.files.len() > taken {
+        if sweep.keys > taken {
+            sweep.keys = 0;
             sweep.files.clear();
             sweep.swept.push(Swept::TooMuch);
         }
@@ -67,12 +68,14 @@ struct Sweep<'a> {
     swept: Vec<Swept>,
     /// Of the folder that it is in.
     files: Vec<Listed>,
+    /// Files in it, those that do not count too.
+    keys: usize,
     now: Timestamp,
 }
 
-impl Sweep<'_> {
+impl<'a> Sweep<'a> {
     /// The folder that it is in, or comes to next.
-    fn folder(&self) -> Option<&str> {
+    fn folder(&self) -> Option<&'a str> {
         self.folders.get(self.swept.len()).copied()
     }
 
@@ -82,13 +85,16 @@ impl Sweep<'_> {
         }
         if let Some(folder) = self.folder()
             && let Some(path) = below(&file.path, folder)
-            && counts(path, folder)
         {
-            self.files.push(Listed { path: path.to_owned(), ..file });
+            self.keys += 1;
+            if counts(path, folder) {
+                self.files.push(Listed { path: path.to_owned(), ..file });
+            }
         }
     }
 
     fn leave(&mut self) {
+        self.keys = 0;
         self.swept.push(Swept::Whole(sight(std::mem::take(&mut self.files), self.now)));
     }
 
@@ -100,32 +106,42 @@ impl Sweep<'_> {
     }
 }
 
-/// Lists everything once, for a store without an order.
+/// Lists everything once, for a store without an order. Tells besides how many files lie there that no folder of these
+/// has. Where there are more than `most`, it gives up: the folders are better asked one by one.
 pub(super) async fn whole(
     store: &Store,
     folders: &[&str],
     counts: &(dyn Fn(&str, &str) -> bool + Sync),
     taken: usize,
+    most: u64,
     deadline: Instant,
-) -> Result<(Vec<Swept>, u64), StoreError> {
+) -> (Vec<Swept>, u64, Option<StoreError>) {
     let mut files: BTreeMap<&str, Vec<Listed>> = folders.iter().map(|folder| (*folder, Vec::new())).collect();
-    let (mut beside, mut now) = (0, Timestamp::now());
+    let (mut keys, mut of_folders, mut now) = (0_u64, 0_u64, Timestamp::now());
     let mut token: Option<String> = None;
     loop {
         let start = token.as_deref().map_or(Start::Beginning, Start::Token);
-        let page = store.list(&Listing { prefix: "", start, limit: 5000 }, deadline).await?;
+        let page = match store.list(&Listing { prefix: "", start, limit: 5000 }, deadline).await {
+            Ok(page) => page,
+            // What it has come through so far says that it is too much for one look.
+            Err(error) => return (Vec::new(), keys.max(1) * 2, Some(error)),
+        };
         now = page.now.unwrap_or(now);
+        keys += page.files.len() as u64;
         for file in page.files {
             let (folder, path) = file.path.split_once('/').unwrap_or_default();
-            match files.get_mut(folder) {
-                Some(found) if counts(path, folder) && found.len() <= taken => {
-                    found.push(Listed { path: path.to_owned(), ..file });
-                }
-                Some(_) => {}
-                None => beside += 1,
+            if let Some(found) = files.get_mut(folder)
+                && counts(path, folder)
+                && found.len() <= taken
+            {
+                of_folders += 1;
+                found.push(Listed { path: path.to_owned(), ..file });
             }
         }
         token = page.next;
+        if keys > most && token.is_some() {
+            return (folders.iter().map(|_| Swept::TooMuch).collect(), keys, None);
+        }
         if token.is_none() {
             break;
         }
@@ -134,7 +150,7 @@ pub(super) async fn whole(
         Some(found) if found.len() > taken => Swept::TooMuch,
         found => Swept::Whole(sight(found.unwrap_or_default(), now)),
     });
-    Ok((swept.collect(), beside))
+    (swept.collect(), keys - of_folders, None)
 }
 
 /// Everything that was found in a folder.

@@ -14,6 +14,7 @@ use heartbeat_core::acon::TriggerTrust;
 use heartbeat_core::claim::hex;
 use heartbeat_core::secret::Secret;
 use heartbeat_core::source::SourceError;
+use jiff::Timestamp;
 
 use crate::stores::{Listed, Store};
 
@@ -47,7 +48,10 @@ pub(super) struct Judge<'a> {
 }
 
 /// Verdicts by path and content.
-pub(super) type Verdicts = Mutex<HashMap<(String, Option<String>), Verdict>>;
+pub(super) type Verdicts = Mutex<HashMap<Content, Verdict>>;
+
+/// A path with what tells its content from another.
+type Content = (String, Option<String>, u64, Option<Timestamp>);
 
 /// More verdicts than this are not kept.
 const MOST_KEPT: usize = 100_000;
@@ -57,13 +61,18 @@ const AT_A_TIME: usize = 16;
 
 impl Judge<'_> {
     /// What a listing did not tell of files. Those that are gone are left out.
-    pub(super) async fn complete(&self, files: Vec<Listed>) -> Result<Vec<Listed>, SourceError> {
+    ///
+    /// Where nothing depends on it (`must` is false), files that cannot be looked at in time are taken as they are named.
+    pub(super) async fn complete(&self, files: Vec<Listed>, must: bool) -> Result<Vec<Listed>, SourceError> {
         let Store::Local(local) = self.store else { return Ok(files) };
         if files.is_empty() {
             return Ok(files);
         }
         let (root, folder) = (local.root().to_owned(), self.sensor_id.to_owned());
-        Ok(super::blocking(move || super::here::complete(&root, &folder, &files)).await??)
+        let must = must || matches!(self.trust, TriggerTrust::Owners(_));
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let until = Instant::now() + left / 2;
+        Ok(super::blocking(move || super::here::complete(&root, &folder, &files, until, must)).await??)
     }
 
     /// Judges files, several at a time; what is found stands for the next look too, should time run out. Only signatures need
@@ -86,7 +95,7 @@ impl Judge<'_> {
             }
             (TriggerTrust::Signed(_), Some(key)) => {
                 let path = format!("{}/{}", self.sensor_id, file.path);
-                let name = (path.clone(), file.etag.clone());
+                let name = (path.clone(), file.etag.clone(), file.size, file.modified);
                 let known = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
                 if let Some(known) = known {
                     return Ok(known);

@@ -11,7 +11,7 @@ use super::super::{Listed, Page};
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Document {
-    #[serde(default)]
+    // Any other document would be an empty folder.
     is_truncated: bool,
     next_continuation_token: Option<String>,
     encoding_type: Option<String>,
