@@ -222,6 +222,7 @@ async fn a_file_is_found_through_the_queue_and_duplicates_start_nothing() {
     // Another's is left alone.
     bucket.tell("other", "triggers/s/x.txt").await;
     bucket.holds(1, &daemon).await;
+    daemon.logs("messages of other buckets", 1).await;
     assert_eq!((yard.runs(31).len(), yard.runs(32).len()), runs);
     assert_eq!(bucket.calls("ListObjectsV2"), listings, "nothing was listed since the first look");
     let log = daemon.log().text();
