@@ -74,6 +74,23 @@ pub fn questions(view: &View, kind: SourceKind, mode: Mode) -> Vec<Question> {
     questions
 }
 
+/// The rows of `kind` that are not among those `asked` although nothing is wrong with them, each sensor once. A row that
+/// was paused before it was ever looked at waits for nothing yet.
+pub fn unasked(view: &View, kind: SourceKind, asked: &[Question]) -> Vec<Question> {
+    let mut known: HashSet<_> = asked.iter().map(|question| &view.sensors[question.sensor].row_id).collect();
+    let mut unasked = Vec::new();
+    for (index, sensor) in view.sensors.iter().enumerate() {
+        if sensor.source != kind || sensor.problem.is_some() || !known.insert(&sensor.row_id) {
+            continue;
+        }
+        let has_begun = sensor.unpaused || sensor.state.acquired.is_some();
+        if let Some(asset) = sensor.asset().filter(|_| has_begun) {
+            unasked.push(Question { sensor: index, asset, since: cursor(view, index, Mode::Detect) });
+        }
+    }
+    unasked
+}
+
 /// Where the row at an index of [`View::sensors`] is to be looked at from.
 pub fn cursor(view: &View, sensor: usize, mode: Mode) -> Cursor {
     if mode == Mode::Baseline {
@@ -190,6 +207,25 @@ mod tests {
         scene.hard("trigger_file", "query", "6").preprocess_query = Some("SELECT 1".into());
         scene.hard("kafka", "p: t", "7");
         assert_eq!(ids(&scene, Mode::Detect), ["never", "completed"]);
+    }
+
+    #[test]
+    fn rows_that_wait_run_or_are_paused_are_unasked_and_broken_ones_are_not() {
+        let mut scene = Scene::default();
+        scene.hard("trigger_file", "idle", "1");
+        scene.hard("trigger_file", "new", "2").status = Some(NEW_EVENT_AVAILABLE.into());
+        scene.hard("trigger_file", "running", "3").status = Some(IN_PROGRESS.into());
+        scene.hard("trigger_file", "paused", "4").job_state = Some("PAUSED".into());
+        scene.see(3, &files(&["one"]), true);
+        scene.hard("trigger_file", "paused at once", "5").job_state = Some("PAUSED".into());
+        scene.hard("trigger_file", "query", "6").preprocess_query = Some("SELECT 1".into());
+        scene.hard("kafka", "p: t", "7").status = Some(IN_PROGRESS.into());
+        let view = scene.view();
+        let asked = questions(&view, SourceKind::TriggerFile, Mode::Detect);
+        let others = unasked(&view, SourceKind::TriggerFile, &asked);
+        let others: Vec<&str> = others.iter().map(|q| view.sensors[q.sensor].id.as_str()).collect();
+        assert_eq!(others, ["new", "running", "paused"]);
+        assert_eq!(unasked(&view, SourceKind::TriggerFile, &[]).len(), 4);
     }
 
     #[test]

@@ -48,6 +48,16 @@ pub enum Since {
     Now,
 }
 
+/// A row that is not asked about now although nothing is wrong with it: its news waits, its job runs, it is paused, or
+/// left alone for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Absent {
+    /// What it will be asked about again.
+    pub asset: Asset,
+    /// Where it stands; `None` where that cannot be told.
+    pub since: Option<Since>,
+}
+
 /// A source's answer for one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
@@ -157,4 +167,16 @@ pub trait Source: Send + Sync {
         asks: &Arc<[Ask]>,
         deadline: Instant,
     ) -> impl Future<Output = Vec<Result<Answer, SourceError>>> + Send;
+
+    /// Whether it wants to know of rows that are not asked about: a source that uses up what tells it of news must keep
+    /// what they have not seen.
+    fn minds_absent(&self) -> bool {
+        false
+    }
+
+    /// Told before a look, where it is minded: the rows that the look does not ask about. They hold for later looks too,
+    /// until others are told.
+    fn absent(&self, rows: &Arc<[Absent]>) {
+        let _ = rows;
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use futures::future::{join, join_all};
+use futures::future::{join_all, join3};
 use heartbeat_core::acon::{Acon, Finding, SourceConfig, SourceKind};
 use heartbeat_core::detect::{Mode, questions};
 use heartbeat_core::row::{ControlRow, SensorRow};
@@ -149,7 +149,14 @@ async fn look_at_sources(acon: &Acon, view: &View, warnings: &mut Vec<Finding>) 
     let without_rows = products_without_rows(acon, &asks);
     let deadline = Instant::now() + PATIENCE;
     let reached = without_rows.iter().map(|product| source.reach(product, deadline));
-    let (answers, reached) = join(source.probe(&asks, deadline), join_all(reached)).await;
+    let (answers, reached, queue) =
+        join3(source.probe(&asks, deadline), join_all(reached), source.reach_queue(deadline)).await;
+    let finding = |problem| Finding { path: "trigger_file_options.queue_url".to_owned(), problem };
+    match queue {
+        None => {}
+        Some(Ok(remarks)) => warnings.extend(remarks.into_iter().map(finding)),
+        Some(Err(error)) => findings.push(finding(chain(&error))),
+    }
     let ending = source.ending_certificates().into_iter();
     warnings.extend(ending.map(|problem| Finding { path: "kafka_configs".to_owned(), problem }));
     for (question, answer) in asked.iter().zip(answers) {

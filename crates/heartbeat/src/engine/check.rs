@@ -119,7 +119,10 @@ where
     ) -> Result<(CheckReport, Answers, Versions), EngineError> {
         let (view, versions) = self.view().await?;
         let began = clock.now();
-        let prepared = self.prepared(&view, lane, resting, mode).await;
+        let prepared = self.prepared(&view, lane, resting, mode, source.minds_absent()).await;
+        if let Some(absent) = prepared.absent() {
+            source.absent(absent);
+        }
         let mut report = prepared.report();
         let asks = prepared.asks();
         let deadline = Instant::now() + patience;

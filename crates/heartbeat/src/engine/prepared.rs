@@ -5,12 +5,12 @@ use std::sync::{Arc, PoisonError, Weak};
 
 use futures::{StreamExt as _, stream};
 use heartbeat_core::acon::SourceKind;
-use heartbeat_core::detect::{Cursor, Mode, Question, questions, since_position};
+use heartbeat_core::detect::{Cursor, Mode, Question, questions, since_position, unasked};
 use heartbeat_core::ids::SensorRowId;
 use heartbeat_core::position::Position;
 use heartbeat_core::row::{ControlRow, SensorRow};
 use heartbeat_core::sensor::View;
-use heartbeat_core::source::Ask;
+use heartbeat_core::source::{Absent, Ask};
 use heartbeat_core::state::StoredPosition;
 use heartbeat_core::table::{Blobs, Table};
 
@@ -31,6 +31,8 @@ pub(super) struct Prepared {
     resting: HashSet<SensorRowId>,
     asked: Vec<Asked>,
     asks: Arc<[Ask]>,
+    /// The lane's other rows, where the source minds them.
+    absent: Option<Arc<[Absent]>>,
     problems: Vec<(Arc<RowName>, String)>,
     /// Rows whose cursor could not be fetched; made anew the next time.
     unfetched: Vec<(Arc<RowName>, String)>,
@@ -56,6 +58,11 @@ impl Prepared {
         &self.asks
     }
 
+    /// Rows that are not asked about, where the source minds them.
+    pub(super) fn absent(&self) -> Option<&Arc<[Absent]>> {
+        self.absent.as_ref()
+    }
+
     /// What can be told without asking.
     pub(super) fn report(&self) -> CheckReport {
         let of_row = self
@@ -68,11 +75,18 @@ impl Prepared {
         CheckReport { looked_at, warnings: self.warnings.clone(), watched: self.watched, losses: 0 }
     }
 
-    fn holds_for(&self, view: &Arc<View>, resting: &HashSet<SensorRowId>, mode: Mode) -> bool {
+    fn holds_for(
+        &self,
+        view: &Arc<View>,
+        resting: &HashSet<SensorRowId>,
+        mode: Mode,
+        minds_absent: bool,
+    ) -> bool {
         std::ptr::eq(self.view.as_ptr(), Arc::as_ptr(view))
             && self.mode == mode
             && self.resting == *resting
             && self.unfetched.is_empty()
+            && self.absent.is_some() == minds_absent
     }
 }
 
@@ -82,16 +96,17 @@ where
     S: Table<SensorRow>,
     B: Blobs,
 {
-    /// The questions about the rows of a lane but those in `resting`.
+    /// The questions about the rows of a lane but those in `resting`; with where the others stand, if that is minded.
     pub(super) async fn prepared(
         &self,
         view: &Arc<View>,
         lane: &Lane,
         resting: &HashSet<SensorRowId>,
         mode: Mode,
+        minds_absent: bool,
     ) -> Arc<Prepared> {
         let known = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).get(lane).cloned();
-        if let Some(known) = known.filter(|known| known.holds_for(view, resting, mode)) {
+        if let Some(known) = known.filter(|known| known.holds_for(view, resting, mode, minds_absent)) {
             return known;
         }
         let mut prepared = Prepared {
@@ -100,6 +115,7 @@ where
             resting: resting.clone(),
             asked: Vec::new(),
             asks: Arc::new([]),
+            absent: None,
             problems: Vec::new(),
             unfetched: Vec::new(),
             warnings: Vec::new(),
@@ -114,17 +130,25 @@ where
             .filter(|question| lane.has(&question.asset))
             .filter(|question| !resting.contains(&view.sensors[question.sensor].row_id))
             .collect();
-        let stored = self.fetch_positions(view, &of_lane).await;
+        let mut others = Vec::new();
+        if minds_absent {
+            others = unasked(view, lane.kind, &of_lane);
+            others.retain(|question| lane.has(&question.asset));
+        }
+        let stored = self.fetch_positions(view, of_lane.iter().chain(&others)).await;
+        let stands = |since: Cursor| match since {
+            Cursor::Ready(since) => Ok(since),
+            Cursor::Digest(digest) => {
+                stored[&digest].clone().map(|position| since_position(lane.kind, position))
+            }
+        };
+        let absent =
+            others.into_iter().map(|other| Absent { asset: other.asset, since: stands(other.since).ok() });
+        prepared.absent = minds_absent.then(|| absent.collect());
         let mut asks = Vec::with_capacity(of_lane.len());
         for Question { sensor, asset, since } in of_lane {
             let row = RowName::of(&view.sensors[sensor]);
-            let since = match since {
-                Cursor::Ready(since) => Ok(since),
-                Cursor::Digest(digest) => {
-                    stored[&digest].clone().map(|position| since_position(lane.kind, position))
-                }
-            };
-            match since {
+            match stands(since) {
                 Ok(since) => {
                     asks.push(Ask { asset, since });
                     prepared.asked.push(Asked { sensor, row });
@@ -143,10 +167,9 @@ where
     async fn fetch_positions(
         &self,
         view: &View,
-        questions: &[Question],
+        questions: impl Iterator<Item = &Question>,
     ) -> HashMap<String, Result<Position, String>> {
         let digests: HashSet<&str> = questions
-            .iter()
             .filter_map(|question| match &question.since {
                 Cursor::Digest(digest) => Some(digest.as_str()),
                 Cursor::Ready(_) => None,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use heartbeat_core::acon::SourceConfig;
-use heartbeat_core::source::{Answer, Ask, Source, SourceError};
+use heartbeat_core::source::{Absent, Answer, Ask, Source, SourceError};
 
 use self::kafka::{CertificateEnd, Clusters, KafkaSource};
 use self::trigger_file::{RunStore, TriggerFileSource};
@@ -84,6 +84,15 @@ impl AnySource {
         }
     }
 
+    /// Whether the queue that tells of trigger files can be read, with remarks on how it is set up; `None` where there is
+    /// none.
+    pub async fn reach_queue(&self, deadline: Instant) -> Option<Result<Vec<String>, SourceError>> {
+        match self {
+            Self::Kafka(_) => None,
+            Self::TriggerFile(source) => source.reach_queue(deadline).await,
+        }
+    }
+
     /// Certificates that should be renewed soon, of those that were seen so far.
     pub fn ending_certificates(&self) -> Vec<String> {
         match self {
@@ -98,6 +107,20 @@ impl Source for AnySource {
         match self {
             Self::Kafka(source) => source.look(asks, deadline).await,
             Self::TriggerFile(source) => source.look(asks, deadline).await,
+        }
+    }
+
+    fn minds_absent(&self) -> bool {
+        match self {
+            Self::Kafka(source) => source.minds_absent(),
+            Self::TriggerFile(source) => source.minds_absent(),
+        }
+    }
+
+    fn absent(&self, rows: &Arc<[Absent]>) {
+        match self {
+            Self::Kafka(source) => source.absent(rows),
+            Self::TriggerFile(source) => source.absent(rows),
         }
     }
 }

@@ -25,6 +25,7 @@ struct Inner {
     troubles: VecDeque<Trouble>,
     traffic: TrafficCount,
     now: Timestamp,
+    forbids_listing: bool,
 }
 
 struct File {
@@ -89,6 +90,11 @@ impl Memory {
         self.inner().now = now;
     }
 
+    /// Whether listings are refused.
+    pub fn forbid_listing(&self, forbids: bool) {
+        self.inner().forbids_listing = forbids;
+    }
+
     /// Adds to what goes wrong.
     pub fn trouble(&self, trouble: Trouble) {
         self.inner().troubles.push_back(trouble);
@@ -115,6 +121,10 @@ impl Memory {
     pub(super) fn list(&self, listing: &Listing<'_>) -> Result<Page, StoreError> {
         let mut inner = self.inner();
         inner.traffic.requests += 1;
+        if inner.forbids_listing {
+            let (need, told) = ("listing".to_owned(), "forbidden".to_owned());
+            return Err(Fault::Forbidden { need, told }.of("store"));
+        }
         let trouble = inner.troubles.pop_front().unwrap_or(Trouble::None);
         if trouble == Trouble::Fails {
             return Err(Fault::Unreachable { told: "trouble".to_owned(), cause: None }.of("store"));

@@ -13,6 +13,7 @@ mod http;
 pub(crate) mod local;
 pub mod memory;
 mod options;
+pub(crate) mod queue;
 pub(crate) mod s3;
 pub mod tables;
 mod workspace;
@@ -28,6 +29,7 @@ use jiff::Timestamp;
 
 pub use self::error::{Fault, StoreError};
 pub use self::http::{Traffic, TrafficCount};
+pub(crate) use self::xml::decoded_form;
 use crate::secrets::Secrets;
 
 /// A folder on a store. Paths are below it, without a slash at the beginning.

@@ -58,7 +58,7 @@ pub(super) fn encoded_path(text: &str) -> String {
 }
 
 /// What was encoded as forms are: `+` is a blank.
-pub(super) fn decoded_form(text: &str) -> Result<String, Fault> {
+pub(crate) fn decoded_form(text: &str) -> Result<String, Fault> {
     let text = text.replace('+', " ");
     let decoded = percent_decode_str(&text).decode_utf8();
     decoded.map(std::borrow::Cow::into_owned).map_err(|error| Fault::Nonsense(format!("a key: {error}")))

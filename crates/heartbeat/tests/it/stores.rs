@@ -7,6 +7,7 @@ mod azure;
 mod contract;
 mod gcs;
 mod local;
+mod queue;
 mod s3;
 mod tables;
 mod triggers;

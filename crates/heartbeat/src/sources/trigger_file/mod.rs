@@ -7,20 +7,24 @@
 //!
 //! A look lists small folders whole, many in one listing where the store lists by path; of a large folder it asks for
 //! what lies behind the newest names, and lists it whole in parts now and then. `plan` says which, `sweep`, `part` and
-//! `here` list, `judge` says what a listing means for a row.
+//! `here` list, `judge` says what a listing means for a row. Where a queue tells of new files (`queue`), listings are its
+//! safety net.
 
+mod events;
+mod hand;
 mod here;
 pub(crate) mod judge;
 mod large;
 mod part;
 mod plan;
+mod queue;
 pub(crate) mod runs;
 mod sweep;
 #[cfg(test)]
 mod tests;
 pub(crate) mod trust;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,7 +34,7 @@ use heartbeat_core::acon::{TriggerFiles, TriggerTrust};
 use heartbeat_core::files::{MOST_INLINE, is_trigger};
 use heartbeat_core::location::Location;
 use heartbeat_core::secret::Secret;
-use heartbeat_core::source::{Answer, Ask, Asset, Finding, Since, Source, SourceError};
+use heartbeat_core::source::{Absent, Answer, Ask, Asset, Finding, Since, Source, SourceError};
 use jiff::SignedDuration;
 
 use self::judge::{FirstLook, Rules, Sight, Standing};
@@ -42,6 +46,7 @@ pub use self::runs::{Beside, NoRuns, RunStore};
 use self::sweep::Swept;
 use self::trust::Judge;
 use crate::secrets::Secrets;
+use crate::stores::queue::Queue;
 use crate::stores::{Fault, Listing, Order, Start, Store, StoreError, TrafficCount};
 
 /// Requests that wait for an answer at a time.
@@ -64,6 +69,8 @@ pub struct TriggerFileSource {
     verdicts: trust::Verdicts,
     /// Files below the base in folders that no row asked about, as far as it was seen.
     beside: Mutex<u64>,
+    /// What is kept of the queue.
+    told: Mutex<queue::State>,
 }
 
 /// What is large. Tests make do with less.
@@ -79,6 +86,10 @@ pub(crate) struct Limits {
     pub(crate) stretch: usize,
     /// Time that one look spends on the full listing of a folder: what is new behind the newest names comes first.
     pub(crate) listing: Duration,
+    /// Messages in hand.
+    pub(crate) in_hand: usize,
+    /// Time for which a message is hidden when it is received.
+    pub(crate) hidden: Duration,
 }
 
 impl Default for Limits {
@@ -89,6 +100,8 @@ impl Default for Limits {
             taken: 5_000,
             stretch: 200_000,
             listing: Duration::from_millis(400),
+            in_hand: queue::MOST_IN_HAND,
+            hidden: queue::HIDDEN,
         }
     }
 }
@@ -98,8 +111,12 @@ impl Default for Limits {
 struct Opened {
     store: Arc<Store>,
     key: Option<Secret>,
+    queue: Option<Arc<Queue>>,
     at: Instant,
 }
+
+/// What a look needs of it.
+type Open = (Arc<Store>, Option<Secret>, Option<Arc<Queue>>);
 
 /// Credentials that are refused are read again, but not more often than this.
 const REOPENED: Duration = Duration::from_secs(30);
@@ -133,8 +150,12 @@ impl fmt::Debug for TriggerFileSource {
 impl TriggerFileSource {
     /// A source of an ACON's files. Nothing is asked and no secret read yet.
     pub fn new(config: &TriggerFiles, secrets: &Arc<Secrets>, runs: Arc<dyn RunStore>) -> Self {
+        let mut config = config.clone();
+        if config.queue_url.is_some() {
+            config.full_listing_interval.get_or_insert(queue::LISTING_INTERVAL);
+        }
         Self {
-            config: config.clone(),
+            config,
             secrets: Arc::clone(secrets),
             runs: Runs::new(runs),
             patient: false,
@@ -143,6 +164,7 @@ impl TriggerFileSource {
             folders: Mutex::default(),
             verdicts: Mutex::default(),
             beside: Mutex::default(),
+            told: Mutex::default(),
         }
     }
 
@@ -160,7 +182,18 @@ impl TriggerFileSource {
     /// The same on a store that is open already.
     #[must_use]
     pub fn on(mut self, store: Arc<Store>) -> Self {
-        self.opened = tokio::sync::Mutex::new(Some(Opened { store, key: None, at: Instant::now() }));
+        let opened = Opened { store, key: None, queue: None, at: Instant::now() };
+        self.opened = tokio::sync::Mutex::new(Some(opened));
+        self
+    }
+
+    /// The same, told by a queue that is open already.
+    #[cfg(test)]
+    fn told_by(mut self, queue: Arc<Queue>) -> Self {
+        if let Some(opened) = self.opened.get_mut() {
+            opened.queue = Some(queue);
+        }
+        self.config.full_listing_interval.get_or_insert(queue::LISTING_INTERVAL);
         self
     }
 
@@ -180,7 +213,7 @@ impl TriggerFileSource {
 
     /// Whether the base can be listed; a remark where it is not there yet.
     pub async fn reach(&self, deadline: Instant) -> Result<Option<String>, SourceError> {
-        let (store, _) = self.open().await?;
+        let (store, _, queue) = self.open().await?;
         let has_directories = matches!(&*store, Store::Local(_) | Store::Volume(_) | Store::Dbfs(_));
         match store.list(&Listing { prefix: "", start: Start::Beginning, limit: 1 }, deadline).await {
             Ok(_) => Ok(None),
@@ -188,25 +221,37 @@ impl TriggerFileSource {
             Err(error) if has_directories && matches!(error.fault, Fault::Missing) => {
                 Ok(Some(format!("folder `{}` does not exist yet, or is not the one meant", store.url(""))))
             }
+            // With a queue it need not be listed.
+            Err(error) if queue.is_some() && matches!(error.fault, Fault::Forbidden { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whether the queue can be read and messages deleted, with remarks on how it is set up; `None` where there is none.
+    pub async fn reach_queue(&self, deadline: Instant) -> Option<Result<Vec<String>, SourceError>> {
+        self.config.queue_url.as_ref()?;
+        Some(match self.open().await {
+            Ok((.., Some(queue))) => queue.probe(deadline).await.map_err(Into::into),
+            Ok((.., None)) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        })
     }
 
     /// Whether each folder can be listed, with a remark where nothing is in one: a store without directories does not
     /// tell a folder that is empty from one that is misspelt.
     pub async fn probe(&self, asks: &[Ask], deadline: Instant) -> Vec<Result<Option<String>, SourceError>> {
-        let store = match self.open().await {
-            Ok((store, _)) => store,
+        let (store, has_queue) = match self.open().await {
+            Ok((store, _, queue)) => (store, queue.is_some()),
             Err(error) => return asks.iter().map(|_| Err(again(&error))).collect(),
         };
-        let probes: Vec<_> = asks.iter().map(|ask| probe(&store, ask, deadline)).collect();
+        let probes: Vec<_> = asks.iter().map(|ask| probe(&store, has_queue, ask, deadline)).collect();
         stream::iter(probes).buffered(AT_A_TIME).collect().await
     }
 
-    async fn open(&self) -> Result<(Arc<Store>, Option<Secret>), SourceError> {
+    async fn open(&self) -> Result<Open, SourceError> {
         let mut opened = self.opened.lock().await;
-        if let Some(Opened { store, key, .. }) = &*opened {
-            return Ok((Arc::clone(store), key.clone()));
+        if let Some(Opened { store, key, queue, .. }) = &*opened {
+            return Ok((Arc::clone(store), key.clone(), queue.clone()));
         }
         let mut store = Store::open(&self.config.base, &self.config.storage, &self.secrets).await?;
         let key = match &self.config.trust {
@@ -221,9 +266,18 @@ impl TriggerFileSource {
         if let (Store::S3(s3), TriggerTrust::Owners(_)) = (&mut store, &self.config.trust) {
             s3.tell_owners();
         }
+        let queue = match &self.config.queue_url {
+            Some(url) => Some(Arc::new(Queue::open(url, &self.config.storage, &self.secrets).await?)),
+            None => None,
+        };
         let store = Arc::new(store);
-        *opened = Some(Opened { store: Arc::clone(&store), key: key.clone(), at: Instant::now() });
-        Ok((store, key))
+        let (at, open) = (Instant::now(), (Arc::clone(&store), key.clone(), queue.clone()));
+        *opened = Some(Opened { store, key, queue, at });
+        Ok(open)
+    }
+
+    fn told(&self) -> MutexGuard<'_, queue::State> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn folders(&self) -> MutexGuard<'_, HashMap<String, Memory>> {
@@ -247,7 +301,7 @@ impl TriggerFileSource {
 impl Source for TriggerFileSource {
     async fn look(&self, asks: &Arc<[Ask]>, deadline: Instant) -> Vec<Result<Answer, SourceError>> {
         let opened = tokio::time::timeout_at(deadline.into(), self.open()).await;
-        let (store, key) = match opened {
+        let (store, key, queue) = match opened {
             Ok(Ok(opened)) => opened,
             Ok(Err(error)) => return asks.iter().map(|_| Err(again(&error))).collect(),
             Err(_) => {
@@ -256,8 +310,17 @@ impl Source for TriggerFileSource {
             }
         };
         let calls = deadline.checked_sub(RESERVE).unwrap_or(deadline);
-        let pass = Pass { source: self, store, key, asks, deadline: calls, end: deadline };
+        let unlisted = Mutex::default();
+        let pass = Pass { source: self, store, key, queue, asks, deadline: calls, end: deadline, unlisted };
         pass.run().await
+    }
+
+    fn minds_absent(&self) -> bool {
+        self.config.queue_url.is_some()
+    }
+
+    fn absent(&self, rows: &Arc<[Absent]>) {
+        self.told().absent = Some(Arc::clone(rows));
     }
 }
 
@@ -266,16 +329,20 @@ struct Pass<'a> {
     source: &'a TriggerFileSource,
     store: Arc<Store>,
     key: Option<Secret>,
+    queue: Option<Arc<Queue>>,
     asks: &'a Arc<[Ask]>,
     /// Of calls to the store.
     deadline: Instant,
     /// Of the look.
     end: Instant,
+    /// Folders that may not be listed, where a queue tells of their files.
+    unlisted: Mutex<BTreeSet<String>>,
 }
 
 type Answers = Vec<(usize, Result<Answer, SourceError>)>;
 
 /// A folder that is asked about, with the numbers of the questions.
+#[derive(Clone)]
 struct Group<'a> {
     name: &'a str,
     asks: Vec<usize>,
@@ -300,7 +367,11 @@ impl<'a> Pass<'a> {
             }
         }
         let groups: Vec<Group<'a>> = groups.into_values().collect();
-        if self.listed(&groups, &mut answers).await {
+        let doubts = match &self.queue {
+            Some(queue) => queue::look(&self, queue, &groups, &mut answers).await,
+            None => self.listed(&groups, &mut answers).await,
+        };
+        if doubts {
             let mut opened = self.source.opened.lock().await;
             if opened.as_ref().is_some_and(|opened| opened.at.elapsed() > REOPENED) {
                 self.source.secrets.doubt();
@@ -388,9 +459,9 @@ impl<'a> Pass<'a> {
         };
         let mut sweep = Found { answers: Vec::new(), too_much: Vec::new(), doubts: false };
         if let Some(error) = broke_off {
-            sweep.doubts = error.doubts_credentials();
-            let left = folders[swept.len()..].iter().flat_map(|index| &groups[*index].asks);
-            sweep.answers = left.map(|index| (*index, Err(error.to_source()))).collect();
+            sweep.doubts = self.doubts(&error);
+            let left = folders[swept.len()..].iter();
+            sweep.answers = left.flat_map(|index| self.failed(&groups[*index], &error)).collect();
         }
         for (index, swept) in folders.iter().zip(swept) {
             match swept {
@@ -411,11 +482,35 @@ impl<'a> Pass<'a> {
         self.source.folders().insert(group.name.to_owned(), memory);
         match found {
             Ok(answers) => Found { answers, too_much: Vec::new(), doubts: false },
-            Err(error) => {
-                let answers = group.asks.iter().map(|index| (*index, Err(error.to_source()))).collect();
-                Found { answers, too_much: Vec::new(), doubts: error.doubts_credentials() }
-            }
+            Err(error) => Found {
+                answers: self.failed(group, &error),
+                too_much: Vec::new(),
+                doubts: self.doubts(&error),
+            },
         }
+    }
+
+    /// What it means for the questions about a folder that it could not be listed. Where a queue tells of its files it need
+    /// not be.
+    fn failed(&self, group: &Group<'a>, error: &StoreError) -> Answers {
+        if self.need_not_list(error) {
+            self.unlisted().insert(group.name.to_owned());
+            return Vec::new();
+        }
+        group.asks.iter().map(|index| (*index, Err(error.to_source()))).collect()
+    }
+
+    fn doubts(&self, error: &StoreError) -> bool {
+        error.doubts_credentials() && !self.need_not_list(error)
+    }
+
+    /// Whether it may not list, and a queue tells of the files.
+    fn need_not_list(&self, error: &StoreError) -> bool {
+        self.queue.is_some() && matches!(error.fault, Fault::Forbidden { .. })
+    }
+
+    fn unlisted(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.unlisted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A folder of this machine.
@@ -534,7 +629,7 @@ impl<'a> Pass<'a> {
         most: usize,
     ) -> Result<(Sight, here::Directories), StoreError> {
         let Store::Local(local) = &*self.store else {
-            return Err(crate::stores::Fault::Misconfigured("is not on this machine".to_owned()).of("folder"));
+            return Err(Fault::Misconfigured("is not on this machine".to_owned()).of("folder"));
         };
         let (root, name, deadline) = (local.root().to_owned(), name.to_owned(), self.deadline);
         let pattern = self.source.config.pattern.clone();
@@ -608,15 +703,26 @@ struct Found {
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
-        crate::stores::Fault::Unreachable { told: error.to_string(), cause: None }.of("the file system")
-    })
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Fault::Unreachable { told: error.to_string(), cause: None }.of("the file system"))
 }
 
-async fn probe(store: &Store, ask: &Ask, deadline: Instant) -> Result<Option<String>, SourceError> {
+async fn probe(
+    store: &Store,
+    has_queue: bool,
+    ask: &Ask,
+    deadline: Instant,
+) -> Result<Option<String>, SourceError> {
     let Asset::Folder { name } = &ask.asset else { return Ok(None) };
     let prefix = format!("{name}/");
-    let page = store.list(&Listing { prefix: &prefix, start: Start::Beginning, limit: 1 }, deadline).await?;
+    let listing = Listing { prefix: &prefix, start: Start::Beginning, limit: 1 };
+    let page = match store.list(&listing, deadline).await {
+        Err(StoreError { fault: Fault::Forbidden { .. }, .. }) if has_queue => {
+            return Ok(Some(queue::unlisted(&store.url(name))));
+        }
+        listed => listed?,
+    };
     let is_empty = page.files.is_empty() && page.next.is_none();
     Ok(is_empty.then(|| format!("folder `{}` holds no file yet, or is not the one meant", store.url(name))))
 }

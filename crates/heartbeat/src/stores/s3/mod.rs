@@ -19,7 +19,7 @@ use bytes::Bytes;
 use heartbeat_core::acon::StorageOptions;
 use jiff::Timestamp;
 
-pub(crate) use self::credentials::AwsCredentials;
+pub(crate) use self::credentials::{AwsCredentials, region};
 pub(crate) use self::reach::Reach;
 use super::error::{Fault, StoreError};
 use super::http::{Answer, TrafficCount, Wire, whose};
@@ -66,7 +66,7 @@ impl S3 {
             folder: if folder.is_empty() { String::new() } else { format!("{folder}/") },
             reach,
             with_owners: false,
-            credentials: AwsCredentials::new(&set),
+            credentials: AwsCredentials::new(&set).map_err(|fault| fault.of(what()))?,
             skew: AtomicI64::new(0),
         })
     }

@@ -2,6 +2,8 @@
 
 mod local;
 mod model;
+mod queue_model;
+mod queued;
 mod scale;
 
 use std::collections::HashMap;

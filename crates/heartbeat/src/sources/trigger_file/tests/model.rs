@@ -197,6 +197,7 @@ fn source(rng: &mut Rng, store: &Arc<Store>, kept: &Arc<Kept>) -> TriggerFileSou
         taken: rng.usize(2..40),
         stretch: rng.usize(2..20),
         listing: if rng.bool() { Duration::ZERO } else { Duration::from_secs(1) },
+        ..Limits::default()
     };
     let runs: Arc<dyn RunStore> = Arc::<Kept>::clone(kept);
     let source = TriggerFileSource::new(&config, &Arc::new(Secrets::default()), runs);
