@@ -357,6 +357,11 @@ fn read_owners(owners: &Value, base: Option<&Location>, report: &mut Report) -> 
             Some(Location::Azure { .. } | Location::Gcs { .. } | Location::Volume(_) | Location::Dbfs(_)) => {
                 report.error(path, "this store tells no owners in its listings; use `signing_key`");
             }
+            Some(Location::Local(_))
+                if names.iter().any(|name| !name.bytes().all(|it| it.is_ascii_digit())) =>
+            {
+                report.error(path, "owners of files on this machine are numeric user ids");
+            }
             Some(Location::S3 { .. } | Location::Local(_)) | None => return Trust::Owners(names),
         },
     }

@@ -48,7 +48,7 @@ pub enum Fault {
         name: &'static str,
         /// Why.
         #[source]
-        cause: SecretError,
+        cause: Box<SecretError>,
     },
     /// An option cannot be right.
     #[error("{0}")]

@@ -20,7 +20,7 @@ impl Set {
         let mut values = BTreeMap::new();
         for (name, reference) in options.iter() {
             let secret = secrets.resolve(reference).await;
-            let secret = secret.map_err(|cause| Fault::BadOption { name, cause })?;
+            let secret = secret.map_err(|cause| Fault::BadOption { name, cause: Box::new(cause) })?;
             // Read as absent, it would be somebody else's login: that of the environment or the machine.
             if secret.expose().trim().is_empty() {
                 return Err(Fault::Misconfigured(format!("`storage_options.{name}` is empty")));

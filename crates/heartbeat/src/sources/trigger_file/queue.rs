@@ -324,7 +324,9 @@ async fn put_away(pass: &Pass<'_>, queue: &Queue, groups: &[Group<'_>]) -> Resul
     for batch in done.chunks(BATCH) {
         queue.delete(&receipts(batch), pass.deadline).await?;
         let mut told = pass.source.told();
-        batch.iter().for_each(|(id, _)| told.hand.forget(id));
+        for (id, _) in batch {
+            told.hand.forget(id);
+        }
     }
     if pass.source.patient {
         return Ok(());
