@@ -84,7 +84,7 @@ pub const TRIGGER_FILE_KEYS: [KeyDoc; 7] = [
     used(
         "full_listing_interval",
         "",
-        "How often a folder of many files is listed whole, which finds names that do not sort behind the newest: `10m`. Default: by its cost, from 10 s to 1 h; again at once while such names are found.",
+        "How often a folder of many files is listed whole, which finds names that do not sort behind the newest: `10m`. Default: by its cost, from 10 s to 1 h; again at once while such names are found. With `queue_url`: of every folder, default `1h`.",
     ),
     used(
         "queue_url",

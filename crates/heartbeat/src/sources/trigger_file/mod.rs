@@ -210,7 +210,7 @@ impl TriggerFileSource {
         listings
     }
 
-    /// Whether the base can be listed; a remark where it is not there yet.
+    /// Whether the base can be listed; a remark where it is not there yet, or lives by the messages of its queue.
     pub async fn reach(&self, deadline: Instant) -> Result<Option<String>, SourceError> {
         let (store, _, queue) = self.open().await?;
         let has_directories = matches!(&*store, Store::Local(_) | Store::Volume(_) | Store::Dbfs(_));
@@ -220,8 +220,9 @@ impl TriggerFileSource {
             Err(error) if has_directories && matches!(error.fault, Fault::Missing) => {
                 Ok(Some(format!("folder `{}` does not exist yet, or is not the one meant", store.url(""))))
             }
-            // With a queue it need not be listed.
-            Err(error) if queue.is_some() && matches!(error.fault, Fault::Forbidden { .. }) => Ok(None),
+            Err(error) if queue.is_some() && matches!(error.fault, Fault::Forbidden { .. }) => {
+                Ok(Some(queue::unlisted(&store.url(""))))
+            }
             Err(error) => Err(error.into()),
         }
     }

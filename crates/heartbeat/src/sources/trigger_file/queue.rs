@@ -21,7 +21,7 @@ use futures::{StreamExt as _, stream};
 use heartbeat_core::acon::TriggerTrust;
 use heartbeat_core::files::{Difference, REMEMBERED};
 use heartbeat_core::location::Location;
-use heartbeat_core::position::FilesPosition;
+use heartbeat_core::position::{FilesPosition, Position};
 use heartbeat_core::source::{Absent, Answer, Ask, Asset, Finding, SourceError};
 use jiff::{SignedDuration, Timestamp};
 
@@ -296,7 +296,10 @@ async fn put_away(pass: &Pass<'_>, queue: &Queue, groups: &[Group<'_>]) -> Resul
         }
     }
     let asked: HashMap<&str, &Group<'_>> = groups.iter().map(|group| (group.name, group)).collect();
-    let folders = pass.source.told().hand.folders();
+    let (folders, now) = {
+        let told = pass.source.told();
+        (told.hand.folders(), told.now.unwrap_or_else(Timestamp::now))
+    };
     for name in &folders {
         let (asks, away) = (asked.get(name.as_str()), away.get(name.as_str()));
         if asks.is_none() && away.is_none() {
@@ -305,14 +308,14 @@ async fn put_away(pass: &Pass<'_>, queue: &Queue, groups: &[Group<'_>]) -> Resul
         let files = pass.source.told().hand.files(name);
         let mut lacking: BTreeSet<String> = BTreeSet::new();
         for index in asks.iter().flat_map(|group| &group.asks) {
-            lacking.extend(lacked(pass, name, &pass.asks[*index], &files).await);
+            lacking.extend(lacked(pass, name, &pass.asks[*index], &files, now).await);
         }
         for row in away.into_iter().flatten() {
             let Absent { asset, since } = row;
             match since {
                 Some(since) => {
                     let ask = Ask { asset: asset.clone(), since: since.clone() };
-                    lacking.extend(lacked(pass, name, &ask, &files).await);
+                    lacking.extend(lacked(pass, name, &ask, &files, now).await);
                 }
                 None => lacking.extend(files.iter().map(|file| file.path.clone())),
             }
@@ -350,13 +353,13 @@ fn receipts(names: &[Name]) -> Vec<&str> {
 }
 
 /// Files that the position of a row lacks: all, before its first look.
-async fn lacked(pass: &Pass<'_>, name: &str, ask: &Ask, files: &[Listed]) -> Vec<String> {
+async fn lacked(pass: &Pass<'_>, name: &str, ask: &Ask, files: &[Listed], now: Timestamp) -> Vec<String> {
     let folder = pass.source.folder_url(&pass.store, name);
     let all = || files.iter().map(|file| file.path.clone()).collect();
     match judge::standing(ask, &folder, pass.source.rules()) {
         Ok(Standing::At(cursor)) => {
-            let told = difference(pass, cursor, &sight(files.to_vec(), Timestamp::UNIX_EPOCH)).await;
-            told.map_or_else(|_| all(), |difference| difference.new)
+            let told = difference(pass, cursor, &sight(files.to_vec(), now)).await;
+            told.map_or_else(|_| all(), |difference| [difference.new, difference.again].concat())
         }
         Ok(Standing::New(..)) | Err(_) => all(),
     }
@@ -374,14 +377,14 @@ fn sight(files: Vec<Listed>, now: Timestamp) -> Sight {
     Sight { files, after: after.filter(|after| !after.is_empty()), upto, whole: false, now }
 }
 
-/// What is new. A message says nothing about files that were gone: it may be older than that.
+/// What is new. A message says nothing about files that have gone lately: it may be older than that.
 async fn difference(
     pass: &Pass<'_>,
     cursor: &FilesPosition,
     sight: &Sight,
 ) -> Result<Difference, SourceError> {
     let difference = judge::difference(cursor, sight, &pass.source.runs).await?;
-    Ok(Difference { new: difference.new, ..Difference::default() })
+    Ok(Difference { new: difference.new, again: difference.again, ..Difference::default() })
 }
 
 /// Answers to the questions about a folder, as far as messages give them.
@@ -430,30 +433,15 @@ async fn told_of(
     match judge::standing(ask, &folder, rules)? {
         Standing::At(_) if sight.files.is_empty() => Ok(None),
         Standing::At(cursor) => {
-            let mut difference = difference(pass, cursor, sight).await?;
-            difference.new.truncate(most_judged(pass));
-            let is_in = |names: &[String], file: &Listed| names.binary_search(&file.path).is_ok();
-            let new = sight
-                .files
-                .iter()
-                .filter(|file| is_in(&difference.new, file) || is_in(&difference.again, file));
-            let files = confirmed(pass, name, new.cloned().collect(), sight.now).await?;
-            let again = std::mem::take(&mut difference.again);
-            difference.new = files.iter().map(|file| file.path.clone()).collect();
-            difference.new.retain(|path| again.binary_search(path).is_err());
-            difference.again = again;
-            if difference.is_empty() {
-                return Ok(None);
-            }
-            let trusts = pass.trusts(name);
-            judge::found(cursor, difference, &files, sight.now, rules, runs, &trusts).await.map(Some)
+            let difference = difference(pass, cursor, sight).await?;
+            news(pass, name, cursor, difference, sight).await
         }
         // A listing shows what is there.
         Standing::New(..) if !is_forbidden => Ok(None),
         Standing::New(..) if broken.is_some() => Ok(None),
         Standing::New(first, remark) => {
             let files = sight.files.iter().take(most_judged(pass)).cloned().collect();
-            let files = confirmed(pass, name, files, sight.now).await?;
+            let files = confirmed(pass, name, files, &[], sight.now).await?;
             let mut look = FirstLook::new(&folder, first, remark, rules);
             let sight = Sight { files, after: None, upto: None, ..*sight };
             let part = look.judge(&sight, rules, &pass.trusts(name)).await?;
@@ -465,6 +453,48 @@ async fn told_of(
             Ok(Some(found))
         }
     }
+}
+
+/// What a row finds that has looked before, in what messages tell.
+async fn news(
+    pass: &Pass<'_>,
+    name: &str,
+    cursor: &FilesPosition,
+    mut difference: Difference,
+    sight: &Sight,
+) -> Result<Option<Finding>, SourceError> {
+    let most = most_judged(pass);
+    difference.new.truncate(most);
+    difference.again.truncate(most.saturating_sub(difference.new.len()));
+    let is_named = |path: &String| {
+        difference.new.binary_search(path).is_ok() || difference.again.binary_search(path).is_ok()
+    };
+    let named = sight.files.iter().filter(|file| is_named(&file.path)).cloned().collect();
+    let files = confirmed(pass, name, named, &difference.again, sight.now).await?;
+    let is_there = |path: &String| files.binary_search_by(|file| file.path.cmp(path)).is_ok();
+    difference.new.retain(is_there);
+    difference.again.retain(is_there);
+    if difference.is_empty() {
+        return Ok(None);
+    }
+    let (rules, runs, trusts) = (pass.source.rules(), &pass.source.runs, pass.trusts(name));
+    let found = judge::found(cursor, difference, &files, sight.now, rules, runs, &trusts).await?;
+    if let (TriggerTrust::Signed(_), Position::Files(position)) = (&pass.source.config.trust, &found.position)
+    {
+        // Files that were gone when they were to be read are not seen, and nothing more comes of them.
+        let gone = self::difference(pass, position, &self::sight(files, sight.now)).await?.new;
+        pass.source
+            .told()
+            .hand
+            .settle(name, |path| gone.binary_search_by(|gone| gone.as_str().cmp(path)).is_ok());
+        if found.position == Position::Files(cursor.clone())
+            && found.news.is_none()
+            && found.remarks.is_empty()
+        {
+            return Ok(None);
+        }
+    }
+    Ok(Some(found))
 }
 
 /// What people should know of a folder that cannot be listed.
@@ -480,18 +510,20 @@ fn most_judged(pass: &Pass<'_>) -> usize {
 }
 
 /// Asks the store about files of which a message does not tell enough: whose they are, where that matters, and whether they
-/// are still there, where the message is so old that their names may have been forgotten. Those that are not are done with.
+/// are still there, where the message is so old that their names may have been forgotten, and where they were seen and gone
+/// (`again`). Those that are not are done with.
 async fn confirmed(
     pass: &Pass<'_>,
     name: &str,
     files: Vec<Listed>,
+    again: &[String],
     now: Timestamp,
 ) -> Result<Vec<Listed>, SourceError> {
     let by_owner = matches!(pass.source.config.trust, TriggerTrust::Owners(_));
     let mut confirmed = Vec::with_capacity(files.len());
     for file in files {
         let is_old = file.modified.is_none_or(|modified| now.duration_since(modified) > OLD);
-        if !(by_owner || is_old) {
+        if !(by_owner || is_old || again.binary_search(&file.path).is_ok()) {
             confirmed.push(file);
             continue;
         }

@@ -1,10 +1,6 @@
 //! A bucket that tells a queue of new objects: moto is both, and sends what S3 sends.
-//!
-//! It is given by `HEARTBEAT_TEST_STORES=DIR` (`scripts/stores/start DIR moto` runs one). Without it these tests are skipped
-//! aloud; with `CI=true` that is a failure.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
@@ -15,23 +11,9 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use crate::support::daemon::Daemon;
+use crate::support::stores::Servers;
 use crate::support::wait::until;
 use crate::support::yard::{CONTROL, SENSOR, Settings, Yard, told};
-
-#[expect(clippy::disallowed_methods, reason = "the gate of the real servers")]
-fn moto() -> Option<String> {
-    let dir = match std::env::var("HEARTBEAT_TEST_STORES") {
-        Ok(dir) if !dir.is_empty() => dir,
-        _ if std::env::var("CI").as_deref() == Ok("true") => panic!("HEARTBEAT_TEST_STORES is unset in CI"),
-        _ => {
-            eprintln!("SKIPPED: no real storage servers, HEARTBEAT_TEST_STORES is unset");
-            return None;
-        }
-    };
-    let env = std::fs::read_to_string(Path::new(&dir).join("env")).unwrap();
-    let values: BTreeMap<&str, &str> = env.lines().filter_map(|line| line.split_once('=')).collect();
-    Some(values["MOTO"].to_owned())
-}
 
 /// What the proxy before the servers refuses, and has let pass.
 #[derive(Debug, Default)]
@@ -56,7 +38,7 @@ const ALL: &str =
 
 impl Bucket {
     async fn new() -> Option<Self> {
-        let moto = moto()?;
+        let moto = Servers::real()?.get("MOTO").to_owned();
         let name = format!("hb-{}", uuid::Uuid::new_v4().simple());
         let rules = Arc::new(Mutex::new(Rules { moto: moto.clone(), ..Rules::default() }));
         let app = Router::new().fallback(pass).with_state(Arc::clone(&rules));
@@ -240,6 +222,7 @@ async fn a_file_is_found_through_the_queue_and_duplicates_start_nothing() {
     // Another's is left alone.
     bucket.tell("other", "triggers/s/x.txt").await;
     bucket.holds(1, &daemon).await;
+    daemon.logs("messages of other buckets", 1).await;
     assert_eq!((yard.runs(31).len(), yard.runs(32).len()), runs);
     assert_eq!(bucket.calls("ListObjectsV2"), listings, "nothing was listed since the first look");
     let log = daemon.log().text();
@@ -323,7 +306,7 @@ async fn commands_that_look_once_find_a_file_once() {
     assert!(yard.run(&check).await.contains("1 with news"));
     yard.run(&["trigger", "--acon", "files.yaml"]).await;
     bucket.tell(&bucket.name, "triggers/s/1.txt").await;
-    yard.run(&["complete", "--job-id", "35", "--control-table", CONTROL]).await;
+    yard.run(&["complete", "--job-id", "35", "--control-table", CONTROL, "--sensor-table", SENSOR]).await;
     assert!(yard.run(&check).await.contains("0 with news"));
     assert_eq!(yard.runs(35).len(), 1);
 }

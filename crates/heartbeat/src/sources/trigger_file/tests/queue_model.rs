@@ -218,7 +218,7 @@ impl World {
                 // An old message comes once more.
                 if !self.sent.is_empty() {
                     let body = self.sent[self.rng.usize(0..self.sent.len())].clone();
-                    let path = self.path_of(&body);
+                    let path = path_of(&body);
                     self.send_of(&path, body);
                 }
             }
@@ -244,15 +244,6 @@ impl World {
                 let lists = self.rng.u32(0..4) == 0;
                 self.look(0.7, is_partial, lists).await;
             }
-        }
-    }
-
-    fn path_of(&self, body: &str) -> String {
-        match super::super::events::read(body).unwrap().remove(0) {
-            super::super::events::Event::Created(created) => {
-                created.key.strip_prefix("base/").unwrap().to_owned()
-            }
-            other @ super::super::events::Event::Other { .. } => panic!("{other:?}"),
         }
     }
 
@@ -366,4 +357,13 @@ fn every_path_is_news_once_however_messages_come() {
         }
     }
     println!("{} deliveries, {} deletions", sum.0, sum.1);
+}
+
+fn path_of(body: &str) -> String {
+    match super::super::events::read(body).unwrap().remove(0) {
+        super::super::events::Event::Created(created) => {
+            created.key.strip_prefix("base/").unwrap().to_owned()
+        }
+        other @ super::super::events::Event::Other { .. } => panic!("{other:?}"),
+    }
 }

@@ -213,3 +213,42 @@ async fn whose_a_file_is_is_asked_of_the_store_and_signatures_are_read() {
     let refused = bucket.look(since).await;
     assert!(matches!(refused, Err(SourceError::NotAllowed { .. })), "{refused:?}");
 }
+
+#[tokio::test]
+async fn a_signed_file_that_is_gone_before_it_is_read_is_no_news_and_its_message_goes() {
+    let key = Secret::new("key");
+    let bucket = Bucket::with(|config| {
+        config.trust = TriggerTrust::Signed(heartbeat_core::secret::SecretRef::Literal(key.clone()));
+    });
+    bucket.store().put("s/0", trust::signed(&key, "s", "0"));
+    let since = then(bucket.found(Since::Beginning).await);
+    bucket.tell("s/gone", NOW);
+    assert_eq!(bucket.look(since.clone()).await.unwrap(), Answer::Same);
+    bucket.store().put("s/1", trust::signed(&key, "s", "1"));
+    bucket.store().put("s/2", "Success");
+    bucket.tell("s/1", NOW);
+    bucket.tell("s/2", NOW);
+    let found = bucket.found(since).await;
+    assert_eq!(names(&found), ["1"]);
+    assert!(found.remarks[0].contains("2 starts nothing: it is not signed"), "{:?}", found.remarks);
+    assert_eq!(bucket.look(then(found)).await.unwrap(), Answer::Same);
+    assert_eq!(bucket.queue().len(), 0);
+}
+
+/// As long as names are remembered a message of a file that has gone is old news; after that the store is asked.
+#[tokio::test]
+async fn a_file_that_is_made_again_after_a_week_is_news_if_it_is_there() {
+    let bucket = Bucket::new();
+    bucket.store().put("s/0", "Success");
+    let Position::Files(mut position) = bucket.found(Since::Beginning).await.position else { panic!() };
+    position.gone.insert("again".to_owned(), "2026-02-21T00:00:00Z".parse().unwrap());
+    position.gone.insert("lately".to_owned(), "2026-02-28T00:00:00Z".parse().unwrap());
+    let since = Since::Position(Position::Files(position));
+    bucket.tell("s/lately", NOW);
+    bucket.tell("s/again", NOW);
+    assert_eq!(bucket.look(since.clone()).await.unwrap(), Answer::Same);
+    assert_eq!(bucket.look(since.clone()).await.unwrap(), Answer::Same);
+    assert_eq!(bucket.queue().len(), 0);
+    bucket.put("s/again");
+    assert_eq!(names(&bucket.found(since).await), ["again"]);
+}
