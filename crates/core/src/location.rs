@@ -50,6 +50,23 @@ pub enum BadLocation {
     /// A URL with a user or password: secrets belong elsewhere.
     #[error("a location holds no credentials; give them as `storage_options`, by reference")]
     Credentials,
+    /// It would become a part of a host or of a URL.
+    #[error("{what} `{name}` may hold letters, digits, `.`, `_` and `-` only")]
+    BadName {
+        /// `bucket`, `container` or `host`.
+        what: &'static str,
+        /// As it was given.
+        name: String,
+    },
+    /// Only a shell knows whose home that is.
+    #[error("`{0}` begins with `~`, which only a shell replaces; write the whole path (or `./~...`)")]
+    Home(String),
+    /// A URL whose slashes are missing would be a file's name.
+    #[error("`{0}:` wants slashes behind it: write `{0}://...`")]
+    NoSlashes(String),
+    /// A file of another machine.
+    #[error("a `file:` URL of host `{0}` cannot be reached; write `file:///PATH`")]
+    OtherHost(String),
     /// `.` or `..` or nothing between two slashes.
     #[error("`{0}` has an empty part, or one that is `.` or `..`")]
     Parts(String),
@@ -58,6 +75,10 @@ pub enum BadLocation {
     NoVolume(String),
 }
 
+/// Schemes of stores.
+const STORES: [&str; 12] =
+    ["s3", "s3a", "s3n", "gs", "gcs", "abfss", "abfs", "wasbs", "wasb", "az", "azure", "dbfs"];
+
 impl Location {
     /// Reads a path or URL. What stands behind the bucket is the key as it is, as in Hadoop: nothing is percent-decoded.
     pub fn parse(text: &str) -> Result<Self, BadLocation> {
@@ -65,19 +86,25 @@ impl Location {
         if is_volume(text) {
             return volume(text);
         }
+        if text.starts_with('~') {
+            return Err(BadLocation::Home(text.to_owned()));
+        }
+        if let Some((scheme, rest)) = text.split_once(':') {
+            let scheme = scheme.to_ascii_lowercase();
+            if STORES.contains(&scheme.as_str()) && !rest.starts_with('/') {
+                return Err(BadLocation::NoSlashes(scheme));
+            }
+        }
         let Some((scheme, rest)) = text.split_once(":/") else { return Ok(Self::local(text)) };
         let rest = rest.strip_prefix('/').unwrap_or(rest);
         match scheme.to_ascii_lowercase().as_str() {
-            "file" => Ok(Self::local(text)),
+            "file" => file(text),
             "s3" | "s3a" | "s3n" => {
-                let (bucket, folder) = bucket(text, rest, "bucket")?;
-                if bucket.contains(['@', ':']) {
-                    return Err(BadLocation::Credentials);
-                }
+                let (bucket, folder) = bucket(text, rest)?;
                 Ok(Self::S3 { bucket, folder })
             }
             "gs" | "gcs" => {
-                let (bucket, folder) = bucket(text, rest, "bucket")?;
+                let (bucket, folder) = bucket(text, rest)?;
                 Ok(Self::Gcs { bucket, folder })
             }
             "abfss" | "abfs" | "wasbs" | "wasb" | "az" | "azure" => azure(text, rest),
@@ -146,30 +173,64 @@ fn volume(path: &str) -> Result<Location, BadLocation> {
     Ok(Location::Volume(format!("/{plain}")))
 }
 
-fn bucket(text: &str, rest: &str, what: &'static str) -> Result<(String, String), BadLocation> {
-    let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
-    if bucket.is_empty() {
-        return Err(BadLocation::NoBucket(text.to_owned(), what));
+/// A path, or a URL of this machine.
+fn file(text: &str) -> Result<Location, BadLocation> {
+    let behind = text.split_once("://").map_or("/", |(_, rest)| rest);
+    let host = behind.split('/').next().unwrap_or_default();
+    if host.contains('@') {
+        return Err(BadLocation::Credentials);
     }
+    if !host.is_empty() && !host.eq_ignore_ascii_case("localhost") {
+        return Err(BadLocation::OtherHost(host.to_owned()));
+    }
+    Ok(Location::local(text))
+}
+
+// Credentials are looked for first: the other errors repeat the text.
+fn bucket(text: &str, rest: &str) -> Result<(String, String), BadLocation> {
+    let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
+    if bucket.contains(['@', ':']) {
+        return Err(BadLocation::Credentials);
+    }
+    if bucket.is_empty() {
+        return Err(BadLocation::NoBucket(text.to_owned(), "bucket"));
+    }
+    check_name("bucket", bucket, "")?;
     Ok((bucket.to_owned(), parts(text, key)?))
 }
 
 fn azure(text: &str, rest: &str) -> Result<Location, BadLocation> {
     let (authority, key) = rest.split_once('/').unwrap_or((rest, ""));
-    let folder = parts(text, key)?;
     let (container, host) = match authority.split_once('@') {
         Some((container, host)) => (container, Some(host.to_ascii_lowercase())),
         None => (authority, None),
     };
+    if container.contains(':') || host.as_deref().is_some_and(|host| host.contains('@')) {
+        return Err(BadLocation::Credentials);
+    }
     if container.is_empty() || host.as_deref() == Some("") {
         return Err(BadLocation::NoBucket(text.to_owned(), "container"));
     }
-    if container.contains(':') {
-        return Err(BadLocation::Credentials);
+    // `$web` and `$root` are containers.
+    check_name("container", container, "$")?;
+    if let Some(host) = &host {
+        check_name("host", host, "")?;
     }
+    let folder = parts(text, key)?;
     // The same blobs answer under both names.
     let host = host.map(|host| host.replacen(".blob.", ".dfs.", 1));
     Ok(Location::Azure { host, container: container.to_owned(), folder })
+}
+
+/// Names become parts of URLs and hosts: one that holds `/`, `?`, `#` or the like would lead a token elsewhere.
+fn check_name(what: &'static str, name: &str, also: &str) -> Result<(), BadLocation> {
+    let is_plain = |letter: char| {
+        letter.is_ascii_alphanumeric() || matches!(letter, '.' | '_' | '-') || also.contains(letter)
+    };
+    if name.chars().all(is_plain) {
+        return Ok(());
+    }
+    Err(BadLocation::BadName { what, name: name.to_owned() })
 }
 
 /// A key without slashes at its ends.
@@ -200,6 +261,10 @@ mod tests {
     #[case("abfss://c@A.dfs.core.windows.net/x", "abfss://c@a.dfs.core.windows.net/x")]
     #[case("wasbs://c@a.blob.core.windows.net/x", "abfss://c@a.dfs.core.windows.net/x")]
     #[case("az://c/x", "az://c/x")]
+    #[case("az://$web/x", "az://$web/x")]
+    #[case("file://localhost/a", "file://localhost/a")]
+    #[case("file:/a", "file:/a")]
+    #[case("a:b/c", "a:b/c")]
     #[case("/Volumes/c/s/v/x/", "dbfs:/Volumes/c/s/v/x")]
     #[case("dbfs:/Volumes/c/s/v", "dbfs:/Volumes/c/s/v")]
     #[case("dbfs:///mnt/x", "dbfs:/mnt/x")]
@@ -216,6 +281,17 @@ mod tests {
     #[case("s3://b/x//y", "empty part")]
     #[case("abfss://@a/x", "names no container")]
     #[case("/Volumes/c/s", "names no volume")]
+    #[case("gs://key:secret@b/x", "holds no credentials")]
+    #[case("s3://key:secret@b/x/../y", "holds no credentials")]
+    #[case("abfss://c@key:secret@a.dfs.core.windows.net/x", "holds no credentials")]
+    #[case("s3://b?x/y", "bucket `b?x` may hold")]
+    #[case("gs://b#x/y", "bucket `b#x` may hold")]
+    #[case("az://c%2f/y", "container `c%2f` may hold")]
+    #[case("abfss://c@evil.com?.dfs.core.windows.net/x", "host `evil.com?.dfs.core.windows.net` may hold")]
+    #[case("~/x", "begins with `~`")]
+    #[case("s3:b/t", "write `s3://...`")]
+    #[case("DBFS:mnt/t", "write `dbfs://...`")]
+    #[case("file://server/x", "host `server`")]
     fn what_is_no_location_is_told(#[case] text: &str, #[case] expected: &str) {
         let problem = Location::parse(text).unwrap_err().to_string();
         assert!(problem.contains(expected), "{problem}");

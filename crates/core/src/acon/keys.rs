@@ -147,7 +147,8 @@ pub const PRODUCT_KEYS: [KeyDoc; 6] = [
 ];
 
 /// Warns about each key that is not in `known`, with the nearest known one. One that should make a connection safe is an
-/// error: ignored, it would leave the connection in the clear.
+/// error: ignored, it would leave the connection in the clear. So is one of the ACON that should say whose trigger files
+/// count, or who we are at their store.
 pub(super) fn check_unknown(map: &Map<String, Value>, prefix: &str, known: &[KeyDoc], report: &mut Report) {
     for (key, value) in map {
         if known.iter().any(|doc| doc.name == key) {
@@ -158,6 +159,16 @@ pub(super) fn check_unknown(map: &Map<String, Value>, prefix: &str, known: &[Key
             None => String::new(),
         };
         let path = format!("{prefix}{key}");
+        if prefix.is_empty() {
+            if super::TRIGGER_FILE_KEYS.iter().any(|doc| doc.name == key) {
+                report.error(path, "belongs in `trigger_file_options`");
+                continue;
+            }
+            if let Some(name) = nearest_key(key, ["trigger_file_options", "storage_options"].into_iter()) {
+                report.error(path, format!("unknown key; did you mean `{name}`?"));
+                continue;
+            }
+        }
         let holds_security =
             value.as_object().is_some_and(|inner| inner.keys().any(|name| is_of_security(name)));
         if !is_of_security(key) && !holds_security {

@@ -105,7 +105,11 @@ pub const STORAGE_KEYS: [KeyDoc; 27] = [
     ),
     used("aws_role_session_name", "", "Name of the session with that role."),
     used("aws_web_identity_token_file", "", "File with the token of a web identity."),
-    used("aws_region", "", "Region of the bucket. Default: `AWS_REGION`, the profile's, `us-east-1`."),
+    used(
+        "aws_region",
+        "",
+        "Region of the bucket. Default: `AWS_REGION`, `AWS_DEFAULT_REGION`, else `us-east-1`; a profile's is not read.",
+    ),
     used(
         "aws_endpoint",
         "",

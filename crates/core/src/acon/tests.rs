@@ -127,3 +127,70 @@ fn a_token_may_be_left_to_the_environment() {
     document["token"] = json!("literal:");
     assert_eq!(problems(&document), ["token: must not be empty"]);
 }
+
+fn trigger_files(options: &Value) -> Value {
+    json!({
+        "sensor_source": "trigger_file", "data_format": "cloudfiles",
+        "heartbeat_sensor_db_table": "d.control", "lakehouse_engine_sensor_db_table": "d.sensors",
+        "base_trigger_file_location": "s3://b/x", "domain": "dbc-1.cloud.databricks.com",
+        "trigger_file_options": options
+    })
+}
+
+#[test]
+fn options_of_trust_that_say_nothing_or_are_misspelt_are_errors() {
+    for (options, expected) in [
+        (
+            json!({"signing_kye": "env:K"}),
+            "trigger_file_options.signing_kye: unknown option; did you mean `signing_key`?",
+        ),
+        (json!({"signing_key": null}), "trigger_file_options.signing_key: must not be empty"),
+        (json!({"signing_key": " "}), "trigger_file_options.signing_key: must not be empty"),
+        (json!({"signing_key": "literal:"}), "trigger_file_options.signing_key: must not be empty"),
+        (json!({"allowed_owners": null}), "trigger_file_options.allowed_owners: must not be empty"),
+        (json!({"allowed_owners": []}), "trigger_file_options.allowed_owners: must not be empty"),
+        (json!({"allowed_owners": [-1]}), "trigger_file_options.allowed_owners: must be a list"),
+        (json!({"allowed_owners": [1.5]}), "trigger_file_options.allowed_owners: must be a list"),
+        (
+            json!({"queue_url": "http://sqs.example.com/q"}),
+            "trigger_file_options.queue_url: is http to another",
+        ),
+        (
+            json!({"queue_url": "http://127.0.0.1.example.com/q"}),
+            "trigger_file_options.queue_url: is http to another",
+        ),
+        (
+            json!({"queue_url": "https://u:hush@example.com/q"}),
+            "trigger_file_options.queue_url: holds credentials",
+        ),
+        (json!({"queue_url": "sqs:q"}), "trigger_file_options.queue_url: is no https URL"),
+    ] {
+        let found = problems(&trigger_files(&options));
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{found:?}");
+    }
+    for options in [
+        json!({"queue_url": "http://127.0.0.1:5000/q"}),
+        json!({"queue_url": "http://[::1]:5000/q"}),
+        json!({"queue_url": "https://sqs.eu-west-1.amazonaws.com/1/q"}),
+        json!({"signing_key": "literal:hush"}),
+        json!({"allowed_owners": ["a", 0]}),
+    ] {
+        let reading = Acon::from_value(&trigger_files(&options));
+        assert!(reading.result.is_ok() && reading.warnings.is_empty(), "{reading:?}");
+    }
+    let reading = Acon::from_value(&trigger_files(&json!({"signing_key": "hush"})));
+    assert!(reading.warnings[0].problem.contains("write a reference"), "{reading:?}");
+}
+
+#[test]
+fn options_at_the_wrong_place_are_errors() {
+    for (key, expected) in [
+        ("signing_key", "signing_key: belongs in `trigger_file_options`"),
+        ("trigger_file_option", "trigger_file_option: unknown key; did you mean `trigger_file_options`?"),
+        ("storage_optoins", "storage_optoins: unknown key; did you mean `storage_options`?"),
+    ] {
+        let mut document = trigger_files(&json!({}));
+        document[key] = json!("x");
+        assert_eq!(problems(&document), [expected]);
+    }
+}

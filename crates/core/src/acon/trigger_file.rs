@@ -1,11 +1,12 @@
 //! The trigger files of an ACON: where they lie, which count, who may drop them.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::keys::{KeyDoc, used, without_effect};
+use super::keys::{KeyDoc, nearest_key, used, without_effect};
 use super::storage::StorageOptions;
 use super::{Report, kind_of};
 use crate::files::NamePattern;
@@ -98,7 +99,7 @@ pub const TRIGGER_FILE_KEYS: [KeyDoc; 7] = [
     used(
         "allowed_owners",
         "",
-        "List of owners, as the store names them: canonical user ids of S3, owners' names or uids of local files. Files of others start nothing, and are told of.",
+        "List of owners, as the store names them: canonical user ids of S3, numeric uids of local files (no names). Files of others start nothing, and are told of.",
     ),
 ];
 
@@ -125,7 +126,7 @@ pub(super) fn read(map: &Map<String, Value>, report: &mut Report) -> Option<Trig
             &none
         }
     };
-    super::keys::check_unknown(options, PREFIX, &TRIGGER_FILE_KEYS, report);
+    check_known(options, report);
     let loader = map.get("options").and_then(Value::as_object).unwrap_or(&none);
     let pattern = read_pattern(options, loader, report);
     let max_file_age = read_age(options, loader, report);
@@ -155,6 +156,18 @@ pub(super) fn read(map: &Map<String, Value>, report: &mut Report) -> Option<Trig
 }
 
 const PREFIX: &str = "trigger_file_options.";
+
+/// A misspelt `signing_key` that is ignored would trust everybody, so an unknown option is an error.
+fn check_known(options: &Map<String, Value>, report: &mut Report) {
+    for name in options.keys() {
+        if TRIGGER_FILE_KEYS.iter().any(|doc| doc.name == name) {
+            continue;
+        }
+        let near = nearest_key(name, TRIGGER_FILE_KEYS.iter().map(|doc| doc.name));
+        let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        report.error(format!("{PREFIX}{name}"), format!("unknown option{hint}"));
+    }
+}
 
 fn read_base(map: &Map<String, Value>, report: &mut Report) -> Option<Location> {
     let text = report.required_text(map, "", "base_trigger_file_location")?;
@@ -233,9 +246,23 @@ fn read_flag(loader: &Map<String, Value>, key: &str, report: &mut Report) -> Opt
 fn read_queue(options: &Map<String, Value>, base: Option<&Location>, report: &mut Report) -> Option<String> {
     let text = report.optional_text(options, PREFIX, "queue_url")?;
     let path = format!("{PREFIX}queue_url");
-    if !(text.starts_with("https://") || text.starts_with("http://")) {
-        report.error(path, format!("`{text}` is no URL of a queue"));
+    let (scheme, rest) = text.split_once("://").unwrap_or(("", ""));
+    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    if authority.contains('@') {
+        report.error(path, "holds credentials; give them as `storage_options`, by reference");
         return None;
+    }
+    match scheme {
+        "https" if !authority.is_empty() => {}
+        "http" if is_loopback(authority) => {}
+        "http" => {
+            report.error(path, "is http to another machine: events could be forged on the way; use https");
+            return None;
+        }
+        _ => {
+            report.error(path, "is no https URL of a queue");
+            return None;
+        }
     }
     if base.is_some_and(|base| !matches!(base, Location::S3 { .. })) {
         report.error(path, "only S3 tells a queue of new objects; `base_trigger_file_location` is elsewhere");
@@ -244,9 +271,40 @@ fn read_queue(options: &Map<String, Value>, base: Option<&Location>, report: &mu
     Some(text)
 }
 
+/// Whether an authority (`host` or `host:port`) is this machine.
+fn is_loopback(authority: &str) -> bool {
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Whether an option of trust is there and says nothing. Read as absent it would trust everybody.
+fn is_hollow(value: Option<&Value>) -> bool {
+    match value {
+        Some(Value::Null) => true,
+        Some(Value::String(text)) => text.trim().is_empty(),
+        Some(Value::Array(list)) => list.is_empty(),
+        _ => false,
+    }
+}
+
 fn read_trust(options: &Map<String, Value>, base: Option<&Location>, report: &mut Report) -> Trust {
     let key = report.optional_text(options, PREFIX, "signing_key");
-    let owners = options.get("allowed_owners").filter(|value| !value.is_null());
+    let owners = options.get("allowed_owners");
+    let mut is_hollow_one = false;
+    for name in ["signing_key", "allowed_owners"] {
+        if is_hollow(options.get(name)) {
+            report
+                .error(format!("{PREFIX}{name}"), "must not be empty; leave the key out to trust everybody");
+            is_hollow_one = true;
+        }
+    }
+    if is_hollow_one {
+        return Trust::Anyone;
+    }
     if key.is_some() && owners.is_some() {
         report.error(
             format!("{PREFIX}allowed_owners"),
@@ -258,10 +316,21 @@ fn read_trust(options: &Map<String, Value>, base: Option<&Location>, report: &mu
         let read = SecretRef::parse(&text);
         return match read {
             Ok(SecretRef::Literal(secret)) if secret.expose().is_empty() => {
-                report.error(format!("{PREFIX}signing_key"), "must not be empty");
+                report.error(
+                    format!("{PREFIX}signing_key"),
+                    "must not be empty; leave the key out to trust everybody",
+                );
                 Trust::Anyone
             }
-            Ok(reference) => Trust::Signed(reference),
+            Ok(reference) => {
+                if matches!(reference, SecretRef::Literal(_)) && !text.starts_with("literal:") {
+                    report.warn(
+                        format!("{PREFIX}signing_key"),
+                        "the key itself stands here; write a reference (`env:NAME`, `file:PATH`, `scope:SCOPE/KEY`), or `literal:TEXT` if it is meant",
+                    );
+                }
+                Trust::Signed(reference)
+            }
             Err(problem) => {
                 report.error(format!("{PREFIX}signing_key"), problem);
                 Trust::Anyone
@@ -277,16 +346,21 @@ fn read_owners(owners: &Value, base: Option<&Location>, report: &mut Report) -> 
         list.iter()
             .map(|owner| match owner {
                 Value::String(name) if !name.trim().is_empty() => Some(name.trim().to_owned()),
-                Value::Number(uid) => Some(uid.to_string()),
+                Value::Number(uid) => uid.as_u64().map(|uid| uid.to_string()),
                 _ => None,
             })
             .collect()
     });
     match names.filter(|names| !names.is_empty()) {
-        None => report.error(path, "must be a list of owners, with at least one"),
+        None => report.error(path, "must be a list of owners: texts that are not empty, or uids"),
         Some(names) => match base {
             Some(Location::Azure { .. } | Location::Gcs { .. } | Location::Volume(_) | Location::Dbfs(_)) => {
                 report.error(path, "this store tells no owners in its listings; use `signing_key`");
+            }
+            Some(Location::Local(_))
+                if names.iter().any(|name| !name.bytes().all(|it| it.is_ascii_digit())) =>
+            {
+                report.error(path, "owners of files on this machine are numeric user ids");
             }
             Some(Location::S3 { .. } | Location::Local(_)) | None => return Trust::Owners(names),
         },

@@ -4,6 +4,7 @@
 pub(crate) mod sigv4;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::http;
 use bytes::Bytes;
@@ -22,7 +23,19 @@ pub(crate) fn context(set: &BTreeMap<String, String>, alone: &[&[&str]]) -> Cont
     }
     environment.extend(set.iter().map(|(name, value)| (name.clone(), value.clone())));
     let environment = StaticEnv { home_dir: std::env::home_dir(), envs: environment.into_iter().collect() };
-    Context::new().with_file_read(Files).with_http_send(Http(reqwest::Client::new())).with_env(environment)
+    Context::new().with_file_read(Files).with_http_send(Http(client())).with_env(environment)
+}
+
+/// A client for logins. It follows no redirect, which could lead a secret elsewhere, and waits for nobody: where no
+/// machine of a cloud is, nobody answers.
+fn client() -> reqwest::Client {
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(Duration::from_secs(2))
+        .timeout(Duration::from_secs(10))
+        .build()
+        // As `Client::new` does: without TLS there is nothing to do here.
+        .expect("a client for logins is built")
 }
 
 /// How the credentials' library reads files.

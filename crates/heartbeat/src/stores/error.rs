@@ -41,6 +41,15 @@ pub enum Fault {
     /// A secret that an option refers to cannot be had.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// The secret that an option of the store refers to cannot be had.
+    #[error("`storage_options.{name}`: {cause}")]
+    BadOption {
+        /// Name of the option.
+        name: &'static str,
+        /// Why.
+        #[source]
+        cause: Box<SecretError>,
+    },
     /// An option cannot be right.
     #[error("{0}")]
     Misconfigured(String),
@@ -105,6 +114,7 @@ impl StoreError {
             fault @ (Fault::Credentials(_)
             | Fault::NoCredentials(_)
             | Fault::Secret(_)
+            | Fault::BadOption { .. }
             | Fault::Unreachable { .. }
             | Fault::InDoubt) => SourceError::Unreachable { what, cause: chain(fault).into() },
         }

@@ -236,13 +236,29 @@ pub(super) fn whose(found: &Answer, header: &str, id: &str) -> Result<Created, F
 pub(super) fn check_url(name: &str, text: &str, allows_http: bool) -> Result<url::Url, Fault> {
     let url = url::Url::parse(text)
         .map_err(|error| Fault::Misconfigured(format!("`{name}` is no URL: {error}")))?;
+    // Errors and logs show URLs, so a login in one would be told everywhere.
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(Fault::Misconfigured(format!("`{name}` holds credentials; give them as options")));
+    }
     match url.scheme() {
         "https" => Ok(url),
         "http" if is_here(&url) || allows_http => Ok(url),
         "http" => Err(Fault::Misconfigured(format!(
-            "`{name}` is http to another machine: credentials would go in the clear; use https, or set the option that allows it"
+            "`{name}` is http to another machine: credentials would go in the clear; {}",
+            mending(name)
         ))),
         other => Err(Fault::Misconfigured(format!("`{name}` is no http or https URL but `{other}:`"))),
+    }
+}
+
+/// What to do about http to another machine, for the option of this name.
+fn mending(name: &str) -> &'static str {
+    if name.starts_with("aws_") {
+        "use https, or set `aws_allow_http`"
+    } else if name.starts_with("azure_") {
+        "use https, or set `azure_allow_http`"
+    } else {
+        "only https leads elsewhere"
     }
 }
 

@@ -19,7 +19,13 @@ impl Set {
     pub(crate) async fn read(options: &StorageOptions, secrets: &Arc<Secrets>) -> Result<Self, Fault> {
         let mut values = BTreeMap::new();
         for (name, reference) in options.iter() {
-            values.insert(name, secrets.resolve(reference).await?.expose().to_owned());
+            let secret = secrets.resolve(reference).await;
+            let secret = secret.map_err(|cause| Fault::BadOption { name, cause: Box::new(cause) })?;
+            // Read as absent, it would be somebody else's login: that of the environment or the machine.
+            if secret.expose().trim().is_empty() {
+                return Err(Fault::Misconfigured(format!("`storage_options.{name}` is empty")));
+            }
+            values.insert(name, secret.expose().to_owned());
         }
         Ok(Self { values, environment: crate::secrets::environment() })
     }

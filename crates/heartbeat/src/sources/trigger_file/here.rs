@@ -101,7 +101,14 @@ pub(super) fn complete(
             continue;
         }
         match std::fs::metadata(&path) {
-            Ok(metadata) if metadata.is_file() => complete.push(listed(file.path.clone(), &metadata)),
+            Ok(metadata) if metadata.is_file() => {
+                let mut file = listed(file.path.clone(), &metadata);
+                if must && let Ok(own) = std::fs::symlink_metadata(&path) {
+                    // Of a link, whoever made it: what it leads to may be anybody's.
+                    file.owner = Some(own.uid().to_string());
+                }
+                complete.push(file);
+            }
             // Pipes and devices.
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

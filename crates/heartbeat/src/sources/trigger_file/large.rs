@@ -156,6 +156,10 @@ pub(super) async fn look(
         memory.large.is_current &= last.stand(root);
     }
     let broke_off = full_listing(pass, group, &folder, memory, &mut gains, &mut now).await.err();
+    let broke_off = match broke_off {
+        Some(error) if pass.need_not_list(&error) => return Err(error),
+        broke_off => broke_off,
+    };
     if let Some(error) = &broke_off {
         tracing::info!(folder, error = chain(error), "the full listing goes on at the next look");
     }
@@ -306,7 +310,9 @@ fn fits(pass: &Pass<'_>, rows: &[Row], asks: &[&Ask], folder: &str) -> bool {
 }
 
 fn is_due(pass: &Pass<'_>, large: &Large, asks: &[&Ask], folder: &str) -> bool {
-    lists_whole(&pass.store) || has_new(pass, asks, folder) || large.due.is_none_or(|due| !large.is_current && Instant::now() >= due)
+    lists_whole(&pass.store)
+        || has_new(pass, asks, folder)
+        || large.due.is_none_or(|due| !large.is_current && Instant::now() >= due)
 }
 
 /// Whether a store can only be asked for everything: then every look asks for it.

@@ -106,16 +106,15 @@ impl Default for Limits {
     }
 }
 
-/// The store, with the key of the signatures.
+/// The store, and the queue that tells of it.
 #[derive(Debug)]
 struct Opened {
     store: Arc<Store>,
-    key: Option<Secret>,
     queue: Option<Arc<Queue>>,
     at: Instant,
 }
 
-/// What a look needs of it.
+/// What a look needs: the store, the key of the signatures, the queue.
 type Open = (Arc<Store>, Option<Secret>, Option<Arc<Queue>>);
 
 /// Credentials that are refused are read again, but not more often than this.
@@ -182,7 +181,7 @@ impl TriggerFileSource {
     /// The same on a store that is open already.
     #[must_use]
     pub fn on(mut self, store: Arc<Store>) -> Self {
-        let opened = Opened { store, key: None, queue: None, at: Instant::now() };
+        let opened = Opened { store, queue: None, at: Instant::now() };
         self.opened = tokio::sync::Mutex::new(Some(opened));
         self
     }
@@ -250,20 +249,13 @@ impl TriggerFileSource {
     }
 
     async fn open(&self) -> Result<Open, SourceError> {
+        // Read for each look: a key that is changed counts at once, and refuses no good file.
+        let key = self.key().await?;
         let mut opened = self.opened.lock().await;
-        if let Some(Opened { store, key, queue, .. }) = &*opened {
-            return Ok((Arc::clone(store), key.clone(), queue.clone()));
+        if let Some(Opened { store, queue, .. }) = &*opened {
+            return Ok((Arc::clone(store), key, queue.clone()));
         }
         let mut store = Store::open(&self.config.base, &self.config.storage, &self.secrets).await?;
-        let key = match &self.config.trust {
-            TriggerTrust::Signed(reference) => {
-                Some(self.secrets.resolve(reference).await.map_err(|error| SourceError::Unreachable {
-                    what: "the `signing_key` of the trigger files".to_owned(),
-                    cause: Box::new(error),
-                })?)
-            }
-            TriggerTrust::Anyone | TriggerTrust::Owners(_) => None,
-        };
         if let (Store::S3(s3), TriggerTrust::Owners(_)) = (&mut store, &self.config.trust) {
             s3.tell_owners();
         }
@@ -272,9 +264,24 @@ impl TriggerFileSource {
             None => None,
         };
         let store = Arc::new(store);
-        let (at, open) = (Instant::now(), (Arc::clone(&store), key.clone(), queue.clone()));
-        *opened = Some(Opened { store, key, queue, at });
+        let (at, open) = (Instant::now(), (Arc::clone(&store), key, queue.clone()));
+        *opened = Some(Opened { store, queue, at });
         Ok(open)
+    }
+
+    /// The key that files are signed with, where they are.
+    async fn key(&self) -> Result<Option<Secret>, SourceError> {
+        let TriggerTrust::Signed(reference) = &self.config.trust else { return Ok(None) };
+        let key = self.secrets.resolve(reference).await.map_err(|error| SourceError::Unreachable {
+            what: "the `signing_key` of the trigger files".to_owned(),
+            cause: Box::new(error),
+        })?;
+        if key.expose().trim().is_empty() {
+            // Anybody could sign with it.
+            let problem = format!("`trigger_file_options.signing_key`: the key in {reference} is empty");
+            return Err(SourceError::Misconfigured { problem });
+        }
+        Ok(Some(key))
     }
 
     fn told(&self) -> MutexGuard<'_, queue::State> {
@@ -494,7 +501,7 @@ impl<'a> Pass<'a> {
     /// What it means for the questions about a folder that it could not be listed. Where a queue tells of its files it need
     /// not be.
     fn failed(&self, group: &Group<'a>, error: &StoreError) -> Answers {
-        if self.queue.is_some() && matches!(error.fault, Fault::Forbidden { .. }) {
+        if self.need_not_list(error) {
             self.unlisted().insert(group.name.to_owned());
             return Vec::new();
         }
@@ -502,8 +509,12 @@ impl<'a> Pass<'a> {
     }
 
     fn doubts(&self, error: &StoreError) -> bool {
-        let may_be_meant = self.queue.is_some() && matches!(error.fault, Fault::Forbidden { .. });
-        error.doubts_credentials() && !may_be_meant
+        error.doubts_credentials() && !self.need_not_list(error)
+    }
+
+    /// Whether it may not list, and a queue tells of the files.
+    fn need_not_list(&self, error: &StoreError) -> bool {
+        self.queue.is_some() && matches!(error.fault, Fault::Forbidden { .. })
     }
 
     fn unlisted(&self) -> MutexGuard<'_, BTreeSet<String>> {

@@ -27,8 +27,13 @@ pub(super) async fn by_path(
     taken: usize,
     deadline: Instant,
 ) -> (Vec<Swept>, Option<StoreError>) {
-    let mut sweep =
-        Sweep { folders, swept: Vec::with_capacity(folders.len()), files: Vec::new(), keys: 0, now: Timestamp::now() };
+    let mut sweep = Sweep {
+        folders,
+        swept: Vec::with_capacity(folders.len()),
+        files: Vec::new(),
+        keys: 0,
+        now: Timestamp::now(),
+    };
     let mut start = folders.first().map_or(String::new(), |first| format!("{first}/"));
     let mut token: Option<String> = None;
     while let Some(folder) = sweep.folder() {

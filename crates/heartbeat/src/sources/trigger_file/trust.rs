@@ -94,6 +94,12 @@ impl Judge<'_> {
                 Ok(Verdict::Not("there is no key to check its signature".to_owned()))
             }
             (TriggerTrust::Signed(_), Some(key)) => {
+                if file.path.contains('/') {
+                    // The signature is of the name: under another folder it would be a second file with the same.
+                    return Ok(Verdict::Not(
+                        "it lies in a folder below, where no signature holds".to_owned(),
+                    ));
+                }
                 let path = format!("{}/{}", self.sensor_id, file.path);
                 let name = (path.clone(), file.etag.clone(), file.size, file.modified);
                 let known = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
@@ -102,8 +108,7 @@ impl Judge<'_> {
                 }
                 let body = self.store.read(&path, self.deadline).await?;
                 let Some(body) = body else { return Ok(Verdict::Gone) };
-                let last = file.path.rsplit('/').next().unwrap_or_default();
-                let verdict = match check(key, self.sensor_id, last, &body) {
+                let verdict = match check(key, self.sensor_id, &file.path, &body) {
                     Ok(()) => Verdict::Trusted,
                     Err(why) => Verdict::Not(why.to_owned()),
                 };

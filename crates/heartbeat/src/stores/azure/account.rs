@@ -43,15 +43,20 @@ impl Account {
         };
         let endpoint = match (endpoint, &lake) {
             (Some(endpoint), _) => endpoint,
-            (None, Some(lake)) if DOMAINS.iter().any(|domain| lake.ends_with(domain)) => {
-                let blobs = format!("https://{}", lake.replacen(".dfs.", ".blob.", 1));
-                Url::parse(&blobs).map_err(|error| Fault::Misconfigured(format!("`{lake}`: {error}")))?
-            }
             (None, lake) => {
                 let host = lake.as_deref().unwrap_or_default();
-                return Err(Fault::Misconfigured(format!(
-                    "`{host}` is no host of Azure; if it is meant, set `azure_endpoint`"
-                )));
+                let blobs = format!("https://{}", host.replacen(".dfs.", ".blob.", 1));
+                let url =
+                    Url::parse(&blobs).map_err(|error| Fault::Misconfigured(format!("`{host}`: {error}")))?;
+                // The host that is asked counts: a text may end in a domain behind a `?` or a `/`.
+                let is_azure =
+                    url.host_str().is_some_and(|asked| DOMAINS.iter().any(|domain| asked.ends_with(domain)));
+                if !is_azure {
+                    return Err(Fault::Misconfigured(format!(
+                        "`{host}` is no host of Azure; if it is meant, set `azure_endpoint`"
+                    )));
+                }
+                url
             }
         };
         Ok(Self { name, endpoint, lake })

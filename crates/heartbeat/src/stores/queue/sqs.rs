@@ -69,12 +69,13 @@ impl Sqs {
                 Some(text) => check_url("aws_sqs_endpoint", &text, allows_http)?,
                 None => root(&queue),
             };
+            let wire = Wire::new(endpoint.as_str())?;
             Ok(Self {
                 url: url.to_owned(),
                 region: region_of(&queue).unwrap_or_else(|| region(&set)),
-                wire: Wire::new(endpoint.as_str())?,
                 endpoint,
-                credentials: AwsCredentials::new(&set),
+                credentials: AwsCredentials::new(&set)?,
+                wire,
                 skew: AtomicI64::new(0),
             })
         };

@@ -1,6 +1,7 @@
 //! Credentials of AWS, from the options of an ACON or from wherever AWS's SDKs look, and signatures with them.
 
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use axum::http::Request;
 use bytes::Bytes;
@@ -17,9 +18,29 @@ use crate::signing::{self, sigv4};
 const KEYS: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
 const IDENTITY: [&str; 3] = ["AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME", "AWS_WEB_IDENTITY_TOKEN_FILE"];
 
+/// A machine of AWS answers at once; elsewhere nobody does.
+const SEARCH_WAIT: Duration = Duration::from_secs(5);
+
+/// A search that failed is not made again for so long: each call would wait for it.
+const FAILURE_STANDS: Duration = Duration::from_secs(15);
+
 /// Region of AWS.
 pub(crate) fn region(set: &Set) -> String {
     set.value("aws_region", &["AWS_REGION", "AWS_DEFAULT_REGION"]).unwrap_or_else(|| "us-east-1".to_owned())
+}
+
+/// Half a login, or two, would end as somebody else's.
+fn check(set: &Set) -> Result<(), Fault> {
+    let has = |option: &str| set.own(option).is_some();
+    let (key, secret) = (has("aws_access_key_id"), has("aws_secret_access_key"));
+    let problem = if key != secret {
+        "`aws_access_key_id` and `aws_secret_access_key` go together; set both or none"
+    } else if key && has("aws_profile") {
+        "`aws_profile` stands beside `aws_access_key_id` and `aws_secret_access_key`; choose one login"
+    } else {
+        return Ok(());
+    };
+    Err(Fault::Misconfigured(problem.to_owned()))
 }
 
 /// Finds credentials, keeps them until shortly before they end, and signs with them.
@@ -28,7 +49,15 @@ pub(crate) struct AwsCredentials {
     profile: Option<String>,
     role: Option<(String, Option<String>)>,
     region: String,
-    kept: Mutex<Option<Credential>>,
+    kept: Mutex<Kept>,
+}
+
+/// What the last search came to.
+#[derive(Default)]
+struct Kept {
+    credential: Option<Credential>,
+    /// When it failed, and why.
+    failed: Option<(Instant, String)>,
 }
 
 impl fmt::Debug for AwsCredentials {
@@ -38,7 +67,8 @@ impl fmt::Debug for AwsCredentials {
 }
 
 impl AwsCredentials {
-    pub(crate) fn new(set: &Set) -> Self {
+    pub(crate) fn new(set: &Set) -> Result<Self, Fault> {
+        check(set)?;
         let own = |option: &str| set.own(option).map(str::to_owned);
         let mut variables = set.as_variables(&[
             ("AWS_ACCESS_KEY_ID", "aws_access_key_id"),
@@ -56,13 +86,13 @@ impl AwsCredentials {
             variables.remove("AWS_ROLE_ARN");
             (role, own("aws_role_session_name"))
         });
-        Self {
+        Ok(Self {
             context: signing::context(&variables, &[&KEYS, &IDENTITY]),
             profile: own("aws_profile"),
             role,
             region: region(set),
             kept: Mutex::default(),
-        }
+        })
     }
 
     /// Signs a request. The signature is of the time that it is for the store.
@@ -84,9 +114,38 @@ impl AwsCredentials {
     /// Credentials to use now.
     pub(crate) async fn credential(&self) -> Result<Credential, Fault> {
         let mut kept = self.kept.lock().await;
-        if let Some(credential) = kept.as_ref().filter(|kept| kept.is_valid()) {
+        if let Some(credential) = kept.credential.as_ref().filter(|credential| credential.is_valid()) {
             return Ok(credential.clone());
         }
+        if let Some((since, told)) = &kept.failed
+            && since.elapsed() < FAILURE_STANDS
+        {
+            return Err(Fault::NoCredentials(told.clone()));
+        }
+        let found = match tokio::time::timeout(SEARCH_WAIT, self.find()).await {
+            Ok(found) => found,
+            Err(_) => Err(Fault::NoCredentials(format!(
+                "none were found within {} s; set `aws_access_key_id` and `aws_secret_access_key`, or `aws_profile`, in `storage_options`",
+                SEARCH_WAIT.as_secs()
+            ))),
+        };
+        match found {
+            Ok(credential) => {
+                *kept = Kept { credential: Some(credential.clone()), failed: None };
+                Ok(credential)
+            }
+            Err(fault) => {
+                let told = match &fault {
+                    Fault::NoCredentials(told) => told.clone(),
+                    other => other.to_string(),
+                };
+                *kept = Kept { credential: None, failed: Some((Instant::now(), told)) };
+                Err(fault)
+            }
+        }
+    }
+
+    async fn find(&self) -> Result<Credential, Fault> {
         let failed = |error: reqsign_core::Error| Fault::no_credentials(&error);
         let base = self.base();
         let found = match &self.role {
@@ -100,19 +159,18 @@ impl AwsCredentials {
                 provider.provide_credential(&self.context).await.map_err(failed)?
             }
         };
-        let credential = found.ok_or_else(|| {
+        found.ok_or_else(|| {
             Fault::NoCredentials(
                 "none in `storage_options`, the environment, a profile, a web identity, a container or an instance"
                     .to_owned(),
             )
-        })?;
-        *kept = Some(credential.clone());
-        Ok(credential)
+        })
     }
 
     /// Looks for credentials anew at the next call: these were refused.
     pub(crate) async fn forget(&self) {
-        *self.kept.lock().await = None;
+        // A failure still stands: it is no credential that could have been refused.
+        self.kept.lock().await.credential = None;
     }
 
     fn base(&self) -> DefaultCredentialProvider {

@@ -66,7 +66,7 @@ impl S3 {
             folder: if folder.is_empty() { String::new() } else { format!("{folder}/") },
             reach,
             with_owners: false,
-            credentials: AwsCredentials::new(&set),
+            credentials: AwsCredentials::new(&set).map_err(|fault| fault.of(what()))?,
             skew: AtomicI64::new(0),
         })
     }

@@ -31,7 +31,7 @@ pub(super) fn open(bucket: &str, set: &Set) -> Result<AmazonS3, Fault> {
         .with_virtual_hosted_style_request(!reach.path_style)
         // Its default; a commit is nothing without it.
         .with_conditional_put(S3ConditionalPut::ETagMatch)
-        .with_credentials(Arc::new(Login::new(AwsCredentials::new(set))))
+        .with_credentials(Arc::new(Login::new(AwsCredentials::new(set)?)))
         .with_client_options(client_options(allows_http))
         .with_retry(retries());
     let encryption = [

@@ -39,7 +39,7 @@ async fn spellings_of_a_place_are_one(#[case] location: &str, #[case] shown: &st
 #[case("/Volumes/c/s/v/t", json!({}), "does not allow tables in volumes")]
 #[case("s3://b/t", json!({"aws_endpoint": "http://10.0.0.1:9000"}), "http to another machine")]
 #[case("s3://b/t", json!({"aws_server_side_encryption": "rot13"}), "rot13")]
-#[case("az://c/t", json!({"azure_storage_account_name": ""}), "no storage account")]
+#[case("az://c/t", json!({"azure_storage_account_name": null}), "no storage account")]
 #[case("abfss://c@example.com/t", json!({}), "is no host of Azure")]
 #[case(
     "gs://b/t",
@@ -48,7 +48,7 @@ async fn spellings_of_a_place_are_one(#[case] location: &str, #[case] shown: &st
 )]
 #[case(
     "az://c/t",
-    json!({"azure_storage_account_key": "", "azure_client_secret": "hidden"}),
+    json!({"azure_storage_account_key": null, "azure_client_secret": "hidden"}),
     "needs `azure_client_id`"
 )]
 #[case("gs://b/t", json!({"google_skip_signature": "perhaps"}), "must be true or false")]

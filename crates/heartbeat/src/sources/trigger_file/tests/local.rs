@@ -219,6 +219,7 @@ async fn unsigned_files_and_those_of_strangers_start_nothing() {
     folder.put("a.txt");
     folder.write("b.txt", &trust::signed(&key, "my_trigger", "b.txt"));
     folder.write("c.txt", &trust::signed(&key, "my_trigger", "b.txt"));
+    folder.write("d/b.txt", &trust::signed(&key, "my_trigger", "b.txt"));
     let first = folder.look(Since::Beginning).await;
     assert_eq!(names(&first), ["b.txt"]);
     assert!(first.remarks[0].contains("a.txt starts nothing: it is not signed"), "{:?}", first.remarks);
@@ -229,12 +230,48 @@ async fn unsigned_files_and_those_of_strangers_start_nothing() {
     );
     assert_eq!(folder.look(then(first)).await.news, None);
 
-    let folder =
-        Folder::with(|config| config.trust = TriggerTrust::Owners(["nobody-s-uid".to_owned()].into()));
+    let folder = Folder::with(|config| config.trust = TriggerTrust::Owners(["4294967294".to_owned()].into()));
     folder.put("a.txt");
     let first = folder.look(Since::Beginning).await;
     assert_eq!(first.news, None);
     assert!(first.remarks[0].contains("not in `allowed_owners`"), "{:?}", first.remarks);
+}
+
+#[tokio::test]
+async fn an_empty_key_signs_nothing() {
+    let folder = Folder::with(|config| {
+        config.trust = TriggerTrust::Signed(heartbeat_core::secret::SecretRef::Literal(Secret::new("")));
+    });
+    folder.write("a.txt", &trust::signed(&Secret::new(""), "my_trigger", "a.txt"));
+    let error = folder.answer("my_trigger", Since::Beginning).await.unwrap_err();
+    assert!(error.to_string().contains("signing_key"), "{error}");
+}
+
+/// What was passed over at the first look is not told of again and again.
+#[tokio::test]
+async fn files_that_start_nothing_are_remembered_too() {
+    let folder = Folder::with(|config| config.trust = TriggerTrust::Owners(["4294967294".to_owned()].into()));
+    folder.put("a.txt");
+    let first = folder.look(Since::Beginning).await;
+    assert!(first.news.is_none() && first.keep && first.remarks.len() == 1);
+    assert!(folder.look(then(first)).await.remarks.is_empty());
+}
+
+#[tokio::test]
+async fn an_odd_entry_silences_no_folder() {
+    let folder = Folder::new();
+    folder.put("a.txt");
+    let link = folder.base.path().join("my_trigger/loop");
+    std::os::unix::fs::symlink(&link, &link).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        folder.base.path().join("my_trigger/pipe"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RWXU,
+        0,
+    )
+    .unwrap();
+    assert_eq!(names(&folder.look(Since::Beginning).await), ["a.txt"]);
 }
 
 #[tokio::test]

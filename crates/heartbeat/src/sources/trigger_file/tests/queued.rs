@@ -220,7 +220,6 @@ async fn a_signed_file_that_is_gone_before_it_is_read_is_no_news_and_its_message
     let bucket = Bucket::with(|config| {
         config.trust = TriggerTrust::Signed(heartbeat_core::secret::SecretRef::Literal(key.clone()));
     });
-    bucket.source.opened.lock().await.as_mut().unwrap().key = Some(key.clone());
     bucket.store().put("s/0", trust::signed(&key, "s", "0"));
     let since = then(bucket.found(Since::Beginning).await);
     bucket.tell("s/gone", NOW);
