@@ -156,8 +156,8 @@ impl FilesPosition {
         Change::plan(self.clone(), difference, now, most_inline)
     }
 
-    /// A name behind which a listing of documented names finds all that is new, but for what comes later than
-    /// [`OVERLAP`]; `None` where no documented name was seen. Names of a far future are passed over: nothing would come
+    /// A name behind which a listing of documented names finds all that is new, but for what comes more than a quarter of an
+    /// hour late; `None` where no documented name was seen. Names of a far future are passed over: nothing would come
     /// behind them.
     pub fn listing_start(&self, sensor_id: &str, now: Timestamp) -> Option<&str> {
         let latest = jiff::tz::TimeZone::UTC.to_datetime(now.checked_add(AHEAD).ok()?);
