@@ -364,12 +364,3 @@ fn every_path_is_news_once_however_messages_come() {
     }
     println!("{} deliveries, {} deletions", sum.0, sum.1);
 }
-
-fn path_of(body: &str) -> String {
-    match super::super::events::read(body).unwrap().remove(0) {
-        super::super::events::Event::Created(created) => {
-            created.key.strip_prefix("base/").unwrap().to_owned()
-        }
-        other @ super::super::events::Event::Other { .. } => panic!("{other:?}"),
-    }
-}
