@@ -15,7 +15,9 @@ use heartbeat::cli::Cli;
 use heartbeat::fail_point;
 use heartbeat::jobs_api::{Fault, FaultKind, FaultTarget, StandIn, StandInConfig};
 use heartbeat::metrics::{METRICS, MetricDoc};
-use heartbeat_core::acon::{Acon, Effect, KEYS, KeyDoc, PRODUCT_KEYS, option_docs};
+use heartbeat_core::acon::{
+    AUTO_LOADER_KEYS, Acon, Effect, KEYS, KeyDoc, PRODUCT_KEYS, STORAGE_KEYS, TRIGGER_FILE_KEYS, option_docs,
+};
 use serde_json::Value;
 
 use crate::support::project::{CONTROL, HEADER, Project, SENSOR};
@@ -71,10 +73,17 @@ fn acon_page_lists_every_key() {
          `scope:SCOPE/KEY` (a Databricks secret scope).\nWithout a prefix `token`, a password or a JAAS text is the secret itself, and a \
          `*_secret_key` a key of `kafka_secret_scope`. Secrets are\nnever printed, logged or stored.\n\n## Options of Kafka\n\nIn \
          `kafka_options` of a product or the ACON, or in `options`; the first wins. Names as Spark and Kafka's client have them, \
-         with or\nwithout `kafka.`, in any case. Examples: [../kafka.md](../kafka.md).\n\n{}",
+         with or\nwithout `kafka.`, in any case. Examples: [../kafka.md](../kafka.md).\n\n{}\n## `trigger_file_options`\n\nWhich trigger files \
+         count, and how they are found: [../trigger-files.md](../trigger-files.md). An unknown key is an error.\n\n{}\n## Options of \
+         Auto Loader\n\nOf those in `options` of an ACON for trigger files these count; the keys above win. Others have no \
+         effect.\n\n{}\n## `storage_options`\n\nHow the store of the trigger files is reached, and who we are there. Each value \
+         may be a reference. An unknown name is an error.\nTables have their own: [../stores.md](../stores.md).\n\n{}",
         table(&KEYS),
         table(&PRODUCT_KEYS),
-        table(&option_docs())
+        table(&option_docs()),
+        table(&TRIGGER_FILE_KEYS),
+        table(&AUTO_LOADER_KEYS),
+        table(&STORAGE_KEYS)
     );
     generated("docs/reference/acon.md", &text);
 }
@@ -91,6 +100,35 @@ fn examples_of_the_kafka_page_are_valid() {
         std::fs::write(&path, text).unwrap();
         let reading = Acon::from_value(&heartbeat::config::document(&path).unwrap());
         assert!(reading.result.is_ok() && reading.warnings.is_empty(), "{text}\n{reading:?}");
+    }
+}
+
+#[test]
+fn examples_of_the_pages_on_trigger_files_are_valid() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("part.yaml");
+    for name in ["docs/trigger-files.md", "docs/notifications.md"] {
+        let page = page(name);
+        let examples: Vec<&str> =
+            page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(!examples.is_empty(), "{name}");
+        for text in examples {
+            std::fs::write(&path, text).unwrap();
+            let mut document = heartbeat::config::document(&path).unwrap();
+            let keys = document.as_object_mut().unwrap();
+            for (key, value) in [
+                ("sensor_source", "trigger_file"),
+                ("data_format", "cloudfiles"),
+                ("heartbeat_sensor_db_table", "db.control"),
+                ("lakehouse_engine_sensor_db_table", "db.sensors"),
+                ("domain", "dbc-1.cloud.databricks.com"),
+                ("base_trigger_file_location", "s3://my-bucket/triggers"),
+            ] {
+                keys.entry(key).or_insert_with(|| value.into());
+            }
+            let reading = Acon::from_value(&document);
+            assert!(reading.result.is_ok() && reading.warnings.is_empty(), "{name}: {text}\n{reading:?}");
+        }
     }
 }
 
