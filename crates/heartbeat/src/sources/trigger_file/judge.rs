@@ -97,11 +97,22 @@ pub(super) async fn compare(
     runs: &Runs,
     trusts: &Trusts<'_>,
 ) -> Result<Option<Finding>, SourceError> {
+    if is_as_seen(cursor, sight) {
+        return Ok(None);
+    }
     let difference = difference(cursor, sight, runs).await?;
     if difference.is_empty() {
         return Ok(None);
     }
     found(cursor, difference, &sight.files, sight.now, rules, runs, trusts).await.map(Some)
+}
+
+/// Whether a small folder holds just what was seen: most folders do at most looks, and nothing is copied to find out.
+fn is_as_seen(cursor: &FilesPosition, sight: &Sight) -> bool {
+    sight.is_everything()
+        && cursor.runs.is_empty()
+        && cursor.gone.is_empty()
+        && cursor.seen.iter().eq(sight.files.iter().map(|file| &file.path))
 }
 
 /// How the files in sight differ from what the row has seen.
