@@ -161,6 +161,11 @@ impl fmt::Display for Location {
     }
 }
 
+/// What the keys of a folder begin with; nothing in a bucket itself.
+pub fn beginning_of(folder: &str) -> String {
+    if folder.is_empty() { String::new() } else { format!("{folder}/") }
+}
+
 fn is_volume(path: &str) -> bool {
     path == "/Volumes" || path.starts_with("/Volumes/")
 }

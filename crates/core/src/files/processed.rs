@@ -25,8 +25,7 @@ pub fn processed<'n>(
     // What was gone for however long came back, and is not processed.
     let unseen = upto.compare(listed, around(listed), files, Timestamp::MIN)?;
     let is_in = |names: &[String], name: &str| names.binary_search_by(|it| it.as_str().cmp(name)).is_ok();
-    let is_seen =
-        |name: &&str| !is_in(&unseen.new, name) && !is_in(&unseen.back, name) && !is_in(&unseen.again, name);
+    let is_seen = |name: &&str| !is_in(&unseen.new, name) && !is_in(&unseen.back, name);
     Ok(listed.iter().copied().filter(is_seen).collect())
 }
 

@@ -1,7 +1,8 @@
 //! What was seen of a folder: a few names in the position, the many older ones in runs beside the table.
 //!
 //! A name that was seen is remembered for as long as its file is there, and for [`REMEMBERED`] after it has gone: a
-//! store that leaves a file out of one listing makes no news with the next.
+//! store that leaves a file out of one listing makes no news with the next. Time alone forgets nothing: a listing must show
+//! that the file is still not there, so that rows that were not asked for long are as safe.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -15,6 +16,9 @@ use crate::position::FilesPosition;
 
 /// How long a name is remembered that has gone.
 pub const REMEMBERED: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// Names that are to be forgotten wait so long for other changes to go along with.
+const FORGOTTEN_ALONE: SignedDuration = SignedDuration::from_hours(REMEMBERED.as_hours() + 24);
 
 /// More names than this are not kept in the position. When there are more, half of them stay and the others are written
 /// to a run.
@@ -65,14 +69,14 @@ pub struct Difference {
     pub missing: Vec<String>,
     /// Gone, and there again.
     pub back: Vec<String>,
-    /// Gone for longer than names are remembered, and there again: new.
-    pub again: Vec<String>,
+    /// Gone for longer than names are remembered, and still not there.
+    pub forgotten: Vec<String>,
 }
 
 impl Difference {
     /// True when nothing differs.
     pub fn is_empty(&self) -> bool {
-        self.new.is_empty() && self.missing.is_empty() && self.back.is_empty() && self.again.is_empty()
+        self.new.is_empty() && self.missing.is_empty() && self.back.is_empty() && self.forgotten.is_empty()
     }
 
     /// Takes another stretch's differences in.
@@ -80,7 +84,7 @@ impl Difference {
         self.new.extend(other.new);
         self.missing.extend(other.missing);
         self.back.extend(other.back);
-        self.again.extend(other.again);
+        self.forgotten.extend(other.forgotten);
     }
 }
 
@@ -118,23 +122,27 @@ impl FilesPosition {
         now: Timestamp,
     ) -> Result<Difference, BadRun> {
         let mut difference = Difference::default();
+        let mut is_forgetting_due = false;
+        let mut absent = |difference: &mut Difference, name: String, gone: Option<Timestamp>| match gone {
+            _ if !stretch.whole => {}
+            None => difference.missing.push(name),
+            Some(at) if now.duration_since(at) > REMEMBERED => {
+                is_forgetting_due |= now.duration_since(at) > FORGOTTEN_ALONE;
+                difference.forgotten.push(name);
+            }
+            Some(_) => {}
+        };
         let mut known = Known::of(self, listed, stretch, files)?;
         let mut next = known.next()?;
         for name in listed {
-            while let Some((seen, gone)) = &next
-                && seen.as_str() < *name
-            {
-                if stretch.whole && gone.is_none() {
-                    difference.missing.push(seen.clone());
-                }
+            while let Some((seen, gone)) = next.take_if(|(seen, _)| seen.as_str() < *name) {
+                absent(&mut difference, seen, gone);
                 next = known.next()?;
             }
             match &next {
                 Some((seen, gone)) if seen == name => {
-                    match gone {
-                        Some(at) if is_remembered(*at, now) => difference.back.push((*name).to_owned()),
-                        Some(_) => difference.again.push((*name).to_owned()),
-                        None => {}
+                    if gone.is_some() {
+                        difference.back.push((*name).to_owned());
                     }
                     next = known.next()?;
                 }
@@ -142,10 +150,12 @@ impl FilesPosition {
             }
         }
         while let Some((seen, gone)) = next.filter(|_| stretch.whole) {
-            if gone.is_none() {
-                difference.missing.push(seen);
-            }
+            absent(&mut difference, seen, gone);
             next = known.next()?;
+        }
+        let Difference { new, missing, back, .. } = &difference;
+        if !is_forgetting_due && new.is_empty() && missing.is_empty() && back.is_empty() {
+            difference.forgotten.clear();
         }
         Ok(difference)
     }
@@ -259,21 +269,28 @@ impl<'a> Known<'a> {
     }
 }
 
+/// What becomes of a name that a run holds.
+#[derive(Debug, Clone, Copy)]
+enum Mark {
+    Gone(Timestamp),
+    Back,
+    Forgotten,
+}
+
 /// How a run changes.
 #[derive(Debug, Default)]
 struct Edits {
     /// Names that come in.
     added: BTreeMap<String, Option<Timestamp>>,
-    /// Names that are gone, or there again, if it holds them.
-    marked: BTreeMap<String, Option<Timestamp>>,
+    /// What becomes of names, if it holds them.
+    marked: BTreeMap<String, Mark>,
 }
 
 /// A position that is to change, and which runs are written anew for it.
 #[derive(Debug)]
 pub struct Change {
     position: FilesPosition,
-    now: Timestamp,
-    /// By run: names that are added to it, or are gone, or there again.
+    /// By run: names that are added to it, and marks.
     edits: BTreeMap<usize, Edits>,
     /// Names behind all runs.
     tail: BTreeMap<String, Option<Timestamp>>,
@@ -283,23 +300,33 @@ pub struct Change {
 
 impl Change {
     fn plan(mut position: FilesPosition, difference: Difference, now: Timestamp, most_inline: usize) -> Self {
+        let Difference { new, missing, back, forgotten } = difference;
         let mut edits: BTreeMap<usize, Edits> = BTreeMap::new();
-        for name in difference.missing {
+        let mut mark = |position: &FilesPosition, name: String, mark: Mark| {
+            if let Some(run) = position.run_of(&name) {
+                edits.entry(run).or_default().marked.insert(name, mark);
+            }
+        };
+        for name in missing {
             if position.seen.remove(&name) {
                 position.gone.insert(name, now);
-            } else if let Some(run) = position.run_of(&name) {
-                edits.entry(run).or_default().marked.insert(name, Some(now));
+            } else {
+                mark(&position, name, Mark::Gone(now));
             }
         }
-        for name in difference.back.into_iter().chain(difference.again) {
+        for name in back {
             if position.gone.remove(&name).is_some() {
                 position.seen.insert(name);
-            } else if let Some(run) = position.run_of(&name) {
-                edits.entry(run).or_default().marked.insert(name, None);
+            } else {
+                mark(&position, name, Mark::Back);
             }
         }
-        position.seen.extend(difference.new);
-        position.gone.retain(|_, at| is_remembered(*at, now));
+        for name in forgotten {
+            if position.gone.remove(&name).is_none() {
+                mark(&position, name, Mark::Forgotten);
+            }
+        }
+        position.seen.extend(new);
         let mut tail = BTreeMap::new();
         if position.seen.len() + position.gone.len() > most_inline {
             let spilt = spilt(&mut position, most_inline / 2);
@@ -322,7 +349,7 @@ impl Change {
         {
             (joined, names) = (joined - 1, names + before);
         }
-        Self { position, now, edits, tail, joined }
+        Self { position, edits, tail, joined }
     }
 
     /// Digests of the runs whose files are read for it.
@@ -334,17 +361,17 @@ impl Change {
 
     /// The position after it, and the files that it names anew. They must be stored before the position is.
     pub fn carry_out(self, files: &RunFiles) -> Result<(FilesPosition, Vec<NewRun>), BadRun> {
-        let Self { mut position, now, mut edits, tail, joined } = self;
+        let Self { mut position, mut edits, tail, joined } = self;
         let mut written = Vec::new();
         let mut runs = Vec::new();
         let mut last = Writer::default();
         for (index, run) in position.runs.into_iter().enumerate() {
             let changes = edits.remove(&index);
             if index >= joined {
-                rewrite(&mut last, &run, changes.unwrap_or_default(), files, now, &mut written)?;
+                rewrite(&mut last, &run, changes.unwrap_or_default(), files, &mut written)?;
             } else if let Some(changes) = changes {
                 let mut writer = Writer::default();
-                rewrite(&mut writer, &run, changes, files, now, &mut written)?;
+                rewrite(&mut writer, &run, changes, files, &mut written)?;
                 written.extend(writer.finish());
             } else {
                 runs.push(run);
@@ -388,7 +415,6 @@ fn rewrite(
     run: &Run,
     edits: Edits,
     files: &RunFiles,
-    now: Timestamp,
     written: &mut Vec<NewRun>,
 ) -> Result<(), BadRun> {
     let mut names = Names::parse(files.get(&run.sha256).ok_or(BadRun)?)?.behind(None)?;
@@ -396,23 +422,23 @@ fn rewrite(
     let total = run.names + added.len() as u64;
     let largest = if total > LARGEST_RUN { total.div_ceil(2) } else { LARGEST_RUN };
     let mut added = added.into_iter().peekable();
-    let mut keep = |name: &str, gone: Option<Timestamp>| {
-        if gone.is_none_or(|at| is_remembered(at, now)) {
-            push(writer, name, gone, largest, written);
-        }
-    };
     while let Some((name, gone)) = names.read()? {
         while let Some((added, gone)) = added.next_if(|(added, _)| *added < name) {
-            keep(&added, gone);
+            push(writer, &added, gone, largest, written);
         }
-        let gone = marked.remove(&name).unwrap_or(gone);
+        let stays = match marked.remove(&name) {
+            None => Some(gone),
+            Some(Mark::Gone(at)) => Some(Some(at)),
+            Some(Mark::Back) => Some(None),
+            Some(Mark::Forgotten) => None,
+        };
         match added.next_if(|(added, _)| *added == name) {
-            Some((_, gone)) => keep(&name, gone),
-            None => keep(&name, gone),
+            Some((_, gone)) => push(writer, &name, gone, largest, written),
+            None => stays.into_iter().for_each(|gone| push(writer, &name, gone, largest, written)),
         }
     }
     for (added, gone) in added {
-        keep(&added, gone);
+        push(writer, &added, gone, largest, written);
     }
     Ok(())
 }
@@ -422,10 +448,6 @@ fn push(writer: &mut Writer, name: &str, gone: Option<Timestamp>, largest: u64, 
         written.extend(std::mem::take(writer).finish());
     }
     writer.push(name, gone);
-}
-
-fn is_remembered(gone: Timestamp, now: Timestamp) -> bool {
-    now.duration_since(gone) <= REMEMBERED
 }
 
 /// Makes the first position of a folder from all its names, in order, in bounded memory.

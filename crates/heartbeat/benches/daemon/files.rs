@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use heartbeat::secrets::Secrets;
-use heartbeat::sources::trigger_file::{NoRuns, TriggerFileSource};
+use heartbeat::sources::trigger_file::{MemoryRuns, NoRuns, TriggerFileSource};
 use heartbeat::stores::{Listing, Start, Store};
 use heartbeat_core::acon::TriggerFiles;
 use heartbeat_core::location::Location;
@@ -138,7 +138,7 @@ pub(crate) async fn here() {
     }
     let config = TriggerFiles::at(Location::parse(dir.path().to_str().unwrap()).unwrap());
     let source =
-        TriggerFileSource::new(&config, &Arc::new(Secrets::default()), Arc::new(series::Kept::default()));
+        TriggerFileSource::new(&config, &Arc::new(Secrets::default()), Arc::new(MemoryRuns::default()));
     let names = ["t".to_owned()];
     let mut since = vec![Since::Beginning];
     let patient = source.patient();

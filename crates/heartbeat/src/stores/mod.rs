@@ -154,6 +154,11 @@ impl Store {
         }
     }
 
+    /// Whether folders are there by themselves, empty or not; elsewhere a folder is what keys begin with.
+    pub fn has_directories(&self) -> bool {
+        matches!(self, Self::Local(_) | Self::Volume(_) | Self::Dbfs(_))
+    }
+
     /// In which order it lists.
     pub fn order(&self) -> Order {
         match self {

@@ -36,7 +36,7 @@ impl Scene {
         if difference.is_empty() {
             return;
         }
-        let new: Vec<String> = difference.new.iter().chain(&difference.again).cloned().collect();
+        let new = difference.new.clone();
         let change = self.position.change(difference, self.now, MOST_INLINE);
         let files = change.needed().map(|digest| (digest.to_owned(), self.files[digest].clone())).collect();
         let (position, written) = change.carry_out(&files).unwrap();
@@ -145,16 +145,38 @@ fn a_name_that_stays_away_is_forgotten_and_is_news_again() {
     scene.look(EVERYTHING, true);
     scene.there.clear();
     scene.look(EVERYTHING, true);
-    scene.now += REMEMBERED - SignedDuration::from_secs(1);
+    scene.now += REMEMBERED * 2;
     scene.there.insert(name(1));
     scene.look(EVERYTHING, true);
-    assert_eq!(scene.reported[&name(1)], 1, "gone for less than is remembered");
+    assert_eq!(scene.reported[&name(1)], 1, "it may have been there all the time");
     scene.there.clear();
     scene.look(EVERYTHING, true);
-    scene.now += REMEMBERED + SignedDuration::from_secs(1);
+    scene.now += REMEMBERED;
+    scene.look(EVERYTHING, true);
+    scene.now += FORGOTTEN_ALONE - REMEMBERED;
+    scene.look(EVERYTHING, true);
+    assert_eq!(scene.position.names(), 1, "nothing is written for it alone so soon");
+    scene.now += SignedDuration::from_secs(1);
+    scene.look(EVERYTHING, true);
+    assert_eq!(scene.position.names(), 0);
     scene.there.insert(name(1));
     scene.look(EVERYTHING, true);
     assert_eq!(scene.reported[&name(1)], 2);
+}
+
+#[test]
+fn names_of_runs_are_forgotten_along_with_other_changes() {
+    let mut scene = Scene::new();
+    scene.there.extend((0..2_000).map(name));
+    scene.look(EVERYTHING, true);
+    scene.there.retain(|there| *there >= name(300));
+    scene.look(EVERYTHING, true);
+    scene.now += REMEMBERED + SignedDuration::from_secs(1);
+    scene.look(Stretch { after: Some(&name(299)), upto: None, whole: true }, true);
+    assert_eq!(scene.position.names(), 2_000, "the listing did not show that they are still away");
+    scene.there.insert(name(5_000));
+    scene.look(EVERYTHING, true);
+    assert_eq!(scene.position.names(), 1_701);
 }
 
 /// A mark for a name that a run does not hold is somebody else's.

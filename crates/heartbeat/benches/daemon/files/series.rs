@@ -2,16 +2,12 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::{Query, State};
-use futures::future::BoxFuture;
-use heartbeat::sources::trigger_file::RunStore;
 use heartbeat::stores::TrafficCount;
-use heartbeat_core::claim::hex;
-use sha2::{Digest as _, Sha256};
 
 /// Name of a file of the folder `t`; names ascend.
 pub(crate) fn name(number: u64) -> String {
@@ -93,23 +89,4 @@ async fn list(State(shared): State<Arc<Shared>>, Query(query): Query<HashMap<Str
     shared.requests.fetch_add(1, Ordering::SeqCst);
     shared.sent.fetch_add(page.len() as u64, Ordering::SeqCst);
     page
-}
-
-/// Runs in memory.
-#[derive(Default)]
-pub(crate) struct Kept(Mutex<HashMap<String, Vec<u8>>>);
-
-type Problem = Box<dyn std::error::Error + Send + Sync>;
-
-impl RunStore for Kept {
-    fn put(&self, bytes: Vec<u8>) -> BoxFuture<'_, Result<String, Problem>> {
-        let digest = hex(&Sha256::digest(&bytes));
-        self.0.lock().unwrap().insert(digest.clone(), bytes);
-        Box::pin(async move { Ok(digest) })
-    }
-
-    fn get(&self, digest: String) -> BoxFuture<'_, Result<Option<Vec<u8>>, Problem>> {
-        let found = self.0.lock().unwrap().get(&digest).cloned();
-        Box::pin(async move { Ok(found) })
-    }
 }

@@ -228,8 +228,7 @@ impl Folder<'_> {
 
     /// Stores with real directories have none before the first file. Elsewhere it is the bucket that is missing.
     fn is_not_made_yet(&self, error: &StoreError) -> bool {
-        let has_directories = matches!(self.store, Store::Local(_) | Store::Volume(_) | Store::Dbfs(_));
-        has_directories && matches!(error.fault, Fault::Missing)
+        self.store.has_directories() && matches!(error.fault, Fault::Missing)
     }
 
     /// A file that could be a trigger file, by its path in the folder.

@@ -138,7 +138,7 @@ pub(super) async fn found(
     trusts: &Trusts<'_>,
 ) -> Result<Finding, SourceError> {
     let mut difference = difference;
-    let named = difference.new.iter().chain(&difference.again).filter_map(|path| {
+    let named = difference.new.iter().filter_map(|path| {
         let at = files.binary_search_by(|file| file.path.as_str().cmp(path));
         at.ok().map(|at| files[at].clone())
     });
@@ -151,7 +151,6 @@ pub(super) async fn found(
         .filter(|path| !news.vanished.iter().any(|gone| gone == path))
         .collect();
     difference.new.retain(|path| stays.contains(path.as_str()));
-    difference.again.retain(|path| stays.contains(path.as_str()));
     let position = changed(cursor, difference, now, rules, runs).await?;
     Ok(news.finding(position, false))
 }

@@ -202,16 +202,15 @@ async fn newest(
 
 /// Compares what is in sight. True when it found names that do not sort behind the newest.
 async fn take(pass: &Pass<'_>, name: &str, cursor: &FilesPosition, sight: &Sight, gain: &mut Gain) -> bool {
-    let difference = match judge::difference(cursor, sight, &pass.source.runs).await {
+    let mut difference = match judge::difference(cursor, sight, &pass.source.runs).await {
         Ok(difference) => difference,
         Err(error) => {
             gain.finding = Some(Err(error));
             return false;
         }
     };
-    let Difference { new, missing, back, again } = difference;
-    gain.gone.add(Difference { new: Vec::new(), missing, back, again: again.clone() });
-    let new: BTreeSet<String> = new.into_iter().chain(again).collect();
+    let new: BTreeSet<String> = std::mem::take(&mut difference.new).into_iter().collect();
+    gain.gone.add(difference);
     let start = cursor.listing_start(name, sight.now);
     let mut found_late = false;
     for file in &sight.files {
@@ -461,8 +460,7 @@ async fn settled(
         Standing::At(cursor) => {
             let Gain { new, gone: mut difference, .. } = gain;
             let files: Vec<Listed> = new.into_values().collect();
-            let is_new = |file: &&Listed| !difference.again.contains(&file.path);
-            difference.new = files.iter().filter(is_new).map(|file| file.path.clone()).collect();
+            difference.new = files.iter().map(|file| file.path.clone()).collect();
             if difference.is_empty() {
                 return Ok(Answer::Same);
             }

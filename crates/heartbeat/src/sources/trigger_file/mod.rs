@@ -3,7 +3,7 @@
 //! New means a path that was not seen before: files may come late, out of order, under any name and in folders
 //! below the sensor's. Names that begin with `.` or `_`, names that end with `.tmp`, and directories are never
 //! news; neither is anything below a folder whose name begins with `.` or `_`. A file that is overwritten is not
-//! new, as in Auto Loader. A name that has gone is remembered for a week.
+//! new, as in Auto Loader. A name that has gone is forgotten when a listing a week later does not show it either.
 //!
 //! A look lists small folders whole, many in one listing where the store lists by path; of a large folder it asks for
 //! what lies behind the newest names, and lists it whole in parts now and then. `plan` says which, `sweep`, `part` and
@@ -42,7 +42,7 @@ pub use self::large::FullListing;
 use self::large::Large;
 use self::part::Folder;
 use self::runs::Runs;
-pub use self::runs::{Beside, NoRuns, RunStore};
+pub use self::runs::{Beside, MemoryRuns, NoRuns, RunStore};
 use self::sweep::Swept;
 use self::trust::Judge;
 use crate::secrets::Secrets;
@@ -213,11 +213,10 @@ impl TriggerFileSource {
     /// Whether the base can be listed; a remark where it is not there yet, or lives by the messages of its queue.
     pub async fn reach(&self, deadline: Instant) -> Result<Option<String>, SourceError> {
         let (store, _, queue) = self.open().await?;
-        let has_directories = matches!(&*store, Store::Local(_) | Store::Volume(_) | Store::Dbfs(_));
         match store.list(&Listing { prefix: "", start: Start::Beginning, limit: 1 }, deadline).await {
             Ok(_) => Ok(None),
             // The first file makes it.
-            Err(error) if has_directories && matches!(error.fault, Fault::Missing) => {
+            Err(error) if store.has_directories() && matches!(error.fault, Fault::Missing) => {
                 Ok(Some(format!("folder `{}` does not exist yet, or is not the one meant", store.url(""))))
             }
             Err(error) if queue.is_some() && matches!(error.fault, Fault::Forbidden { .. }) => {
@@ -425,14 +424,15 @@ impl<'a> Pass<'a> {
 
     fn plan(&self, groups: &[Group<'a>]) -> plan::Plan {
         let files: Vec<Option<u64>> = groups.iter().map(|group| self.known(group)).collect();
-        match &*self.store {
-            Store::Local(_) | Store::Volume(_) | Store::Dbfs(_) => {
+        let swept = self.source.limits.swept;
+        match self.store.order() {
+            Order::ByPath => plan::by_path(&files, swept),
+            Order::None if self.store.has_directories() => {
                 plan::Plan { sweeps: Vec::new(), alone: (0..groups.len()).collect() }
             }
-            store if store.order() == Order::ByPath => plan::by_path(&files, self.source.limits.swept),
-            _ => {
+            Order::None => {
                 let beside = *self.source.beside.lock().unwrap_or_else(PoisonError::into_inner);
-                plan::whole_or_each(&files, beside, self.source.limits.swept)
+                plan::whole_or_each(&files, beside, swept)
             }
         }
     }

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use futures::{StreamExt as _, stream};
 use heartbeat_core::acon::TriggerTrust;
 use heartbeat_core::files::{Difference, REMEMBERED};
-use heartbeat_core::location::Location;
+use heartbeat_core::location::{Location, beginning_of};
 use heartbeat_core::position::{FilesPosition, Position};
 use heartbeat_core::source::{Absent, Answer, Ask, Asset, Finding, SourceError};
 use jiff::{SignedDuration, Timestamp};
@@ -264,7 +264,7 @@ fn take(pass: &Pass<'_>, message: Message, hidden_until: Instant) {
         }
     };
     let Location::S3 { bucket, folder } = &pass.source.config.base else { return };
-    let base = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+    let base = beginning_of(folder);
     let counts = |path: &str, folder: &str| pass.counts(path, folder);
     let (mut files, mut is_shared) = (Vec::new(), false);
     for event in events {
@@ -359,7 +359,7 @@ async fn lacked(pass: &Pass<'_>, name: &str, ask: &Ask, files: &[Listed], now: T
     match judge::standing(ask, &folder, pass.source.rules()) {
         Ok(Standing::At(cursor)) => {
             let told = difference(pass, cursor, &sight(files.to_vec(), now)).await;
-            told.map_or_else(|_| all(), |difference| [difference.new, difference.again].concat())
+            told.map_or_else(|_| all(), |difference| difference.new)
         }
         Ok(Standing::New(..)) | Err(_) => all(),
     }
@@ -377,14 +377,14 @@ fn sight(files: Vec<Listed>, now: Timestamp) -> Sight {
     Sight { files, after: after.filter(|after| !after.is_empty()), upto, whole: false, now }
 }
 
-/// What is new. A message says nothing about files that have gone lately: it may be older than that.
+/// What is new. A message says nothing about files that were seen and have gone: it may be older than that.
 async fn difference(
     pass: &Pass<'_>,
     cursor: &FilesPosition,
     sight: &Sight,
 ) -> Result<Difference, SourceError> {
-    let difference = judge::difference(cursor, sight, &pass.source.runs).await?;
-    Ok(Difference { new: difference.new, again: difference.again, ..Difference::default() })
+    let Difference { new, .. } = judge::difference(cursor, sight, &pass.source.runs).await?;
+    Ok(Difference { new, ..Difference::default() })
 }
 
 /// Answers to the questions about a folder, as far as messages give them.
@@ -441,7 +441,7 @@ async fn told_of(
         Standing::New(..) if broken.is_some() => Ok(None),
         Standing::New(first, remark) => {
             let files = sight.files.iter().take(most_judged(pass)).cloned().collect();
-            let files = confirmed(pass, name, files, &[], sight.now).await?;
+            let files = confirmed(pass, name, files, sight.now).await?;
             let mut look = FirstLook::new(&folder, first, remark, rules);
             let sight = Sight { files, after: None, upto: None, ..*sight };
             let part = look.judge(&sight, rules, &pass.trusts(name)).await?;
@@ -463,17 +463,11 @@ async fn news(
     mut difference: Difference,
     sight: &Sight,
 ) -> Result<Option<Finding>, SourceError> {
-    let most = most_judged(pass);
-    difference.new.truncate(most);
-    difference.again.truncate(most.saturating_sub(difference.new.len()));
-    let is_named = |path: &String| {
-        difference.new.binary_search(path).is_ok() || difference.again.binary_search(path).is_ok()
-    };
-    let named = sight.files.iter().filter(|file| is_named(&file.path)).cloned().collect();
-    let files = confirmed(pass, name, named, &difference.again, sight.now).await?;
-    let is_there = |path: &String| files.binary_search_by(|file| file.path.cmp(path)).is_ok();
-    difference.new.retain(is_there);
-    difference.again.retain(is_there);
+    difference.new.truncate(most_judged(pass));
+    let is_named = |file: &&Listed| difference.new.binary_search(&file.path).is_ok();
+    let named = sight.files.iter().filter(is_named).cloned().collect();
+    let files = confirmed(pass, name, named, sight.now).await?;
+    difference.new.retain(|path| files.binary_search_by(|file| file.path.cmp(path)).is_ok());
     if difference.is_empty() {
         return Ok(None);
     }
@@ -510,20 +504,18 @@ fn most_judged(pass: &Pass<'_>) -> usize {
 }
 
 /// Asks the store about files of which a message does not tell enough: whose they are, where that matters, and whether they
-/// are still there, where the message is so old that their names may have been forgotten, and where they were seen and gone
-/// (`again`). Those that are not are done with.
+/// are still there, where the message is so old that their names may have been forgotten. Those that are not are done with.
 async fn confirmed(
     pass: &Pass<'_>,
     name: &str,
     files: Vec<Listed>,
-    again: &[String],
     now: Timestamp,
 ) -> Result<Vec<Listed>, SourceError> {
     let by_owner = matches!(pass.source.config.trust, TriggerTrust::Owners(_));
     let mut confirmed = Vec::with_capacity(files.len());
     for file in files {
         let is_old = file.modified.is_none_or(|modified| now.duration_since(modified) > OLD);
-        if !(by_owner || is_old || again.binary_search(&file.path).is_ok()) {
+        if !(by_owner || is_old) {
             confirmed.push(file);
             continue;
         }

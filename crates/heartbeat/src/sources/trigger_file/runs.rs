@@ -2,9 +2,12 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use aws_lc_rs::digest;
 use futures::future::BoxFuture;
+use heartbeat_core::claim::hex;
 use heartbeat_core::files::RunFiles;
 use heartbeat_core::source::SourceError;
 use heartbeat_core::table::Blobs;
@@ -47,6 +50,38 @@ impl RunStore for NoRuns {
 
     fn get(&self, _: String) -> BoxFuture<'_, Result<Option<Vec<u8>>, Problem>> {
         Box::pin(async { Ok(None) })
+    }
+}
+
+/// Kept as long as this is: for tests, and for measurements without tables.
+#[derive(Debug, Default)]
+pub struct MemoryRuns {
+    files: Mutex<HashMap<String, Vec<u8>>>,
+    written: AtomicU64,
+}
+
+impl MemoryRuns {
+    /// Bytes that were written so far.
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    fn files(&self) -> MutexGuard<'_, HashMap<String, Vec<u8>>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl RunStore for MemoryRuns {
+    fn put(&self, bytes: Vec<u8>) -> BoxFuture<'_, Result<String, Problem>> {
+        self.written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        let digest = hex(digest::digest(&digest::SHA256, &bytes).as_ref());
+        self.files().insert(digest.clone(), bytes);
+        Box::pin(async move { Ok(digest) })
+    }
+
+    fn get(&self, digest: String) -> BoxFuture<'_, Result<Option<Vec<u8>>, Problem>> {
+        let found = self.files().get(&digest).cloned();
+        Box::pin(async move { Ok(found) })
     }
 }
 
@@ -131,7 +166,7 @@ impl Runs {
         }
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, Vec<(String, Arc<[u8]>)>> {
+    fn kept(&self) -> MutexGuard<'_, Vec<(String, Arc<[u8]>)>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -16,6 +16,7 @@ use std::time::Instant;
 use axum::http::{Method, Request, StatusCode};
 use bytes::Bytes;
 use heartbeat_core::acon::StorageOptions;
+use heartbeat_core::location::beginning_of;
 use jiff::Timestamp;
 
 pub(super) use self::account::Account;
@@ -72,7 +73,7 @@ impl Azure {
                 wire: Wire::new(account.endpoint.as_str())?,
                 account,
                 container: container.to_owned(),
-                folder: if folder.is_empty() { String::new() } else { format!("{folder}/") },
+                folder: beginning_of(folder),
             })
         };
         open.await.map_err(|fault: Fault| fault.of(format!("container `{container}`")))

@@ -15,6 +15,7 @@ use std::time::Instant;
 use axum::http::{Method, Request, StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use heartbeat_core::acon::StorageOptions;
+use heartbeat_core::location::beginning_of;
 use serde::Deserialize;
 
 pub(super) use self::credentials::GoogleCredentials;
@@ -57,7 +58,7 @@ impl Gcs {
             let endpoint = endpoint.as_deref().unwrap_or("https://storage.googleapis.com");
             Ok(Self {
                 bucket: bucket.to_owned(),
-                folder: if folder.is_empty() { String::new() } else { format!("{folder}/") },
+                folder: beginning_of(folder),
                 endpoint: check_url("google_base_url", endpoint, false)?,
                 credentials: GoogleCredentials::new(&set)?,
                 wire: Wire::new(endpoint)?,

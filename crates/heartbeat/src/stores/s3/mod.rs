@@ -17,6 +17,7 @@ use std::time::Instant;
 use axum::http::{Method, Request, StatusCode, header};
 use bytes::Bytes;
 use heartbeat_core::acon::StorageOptions;
+use heartbeat_core::location::beginning_of;
 use jiff::Timestamp;
 
 pub(crate) use self::credentials::{AwsCredentials, region};
@@ -57,18 +58,20 @@ impl S3 {
         options: &StorageOptions,
         secrets: &Arc<Secrets>,
     ) -> Result<Self, StoreError> {
-        let what = || format!("bucket `{bucket}`");
-        let set = Set::read(options, secrets).await.map_err(|fault| fault.of(what()))?;
-        let reach = Reach::of(bucket, &set).map_err(|fault| fault.of(what()))?;
-        Ok(Self {
-            wire: Wire::new(reach.endpoint.as_str()).map_err(|fault| fault.of(what()))?,
-            bucket: bucket.to_owned(),
-            folder: if folder.is_empty() { String::new() } else { format!("{folder}/") },
-            reach,
-            with_owners: false,
-            credentials: AwsCredentials::new(&set).map_err(|fault| fault.of(what()))?,
-            skew: AtomicI64::new(0),
-        })
+        let open = async {
+            let set = Set::read(options, secrets).await?;
+            let reach = Reach::of(bucket, &set)?;
+            Ok(Self {
+                wire: Wire::new(reach.endpoint.as_str())?,
+                bucket: bucket.to_owned(),
+                folder: beginning_of(folder),
+                reach,
+                with_owners: false,
+                credentials: AwsCredentials::new(&set)?,
+                skew: AtomicI64::new(0),
+            })
+        };
+        open.await.map_err(|fault: Fault| fault.of(format!("bucket `{bucket}`")))
     }
 
     /// Asks for owners too: a larger answer.

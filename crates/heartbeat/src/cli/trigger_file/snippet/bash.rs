@@ -1,10 +1,10 @@
 //! Snippets for bash, with the command line of each store.
 
 use anyhow::Result;
-use heartbeat_core::location::Location;
+use heartbeat_core::location::{Location, beginning_of};
 use heartbeat_core::secret::SecretRef;
 
-use super::{fill, prefix, python};
+use super::{fill, python};
 use crate::cli::trigger_file::create::Place;
 
 const BASH: &str = include_str!("bash.sh");
@@ -37,7 +37,7 @@ pub(super) fn bash(place: &Place, sensor_id: &str) -> Result<String> {
         }
         Location::S3 { bucket, folder } => {
             variables.push(("bucket", bucket.clone()));
-            variables.push(("folder", format!("{}{sensor_id}", prefix(folder))));
+            variables.push(("folder", format!("{}{sensor_id}", beginning_of(folder))));
             let mut options = String::new();
             for (name, variable, option) in
                 [("aws_region", "region", "--region"), ("aws_endpoint", "endpoint", "--endpoint-url")]
@@ -51,7 +51,7 @@ pub(super) fn bash(place: &Place, sensor_id: &str) -> Result<String> {
         }
         Location::Azure { container, folder, .. } => {
             variables.push(("container", container.clone()));
-            variables.push(("folder", format!("{}{sensor_id}", prefix(folder))));
+            variables.push(("folder", format!("{}{sensor_id}", beginning_of(folder))));
             let mut options = String::new();
             // Without it `az` takes AZURE_STORAGE_ACCOUNT.
             if let Some(account) = place.account() {
@@ -61,7 +61,7 @@ pub(super) fn bash(place: &Place, sensor_id: &str) -> Result<String> {
             fill(AZURE, &[("options", &options)])
         }
         Location::Gcs { bucket, folder } => {
-            variables.push(("folder", format!("gs://{bucket}/{}{sensor_id}", prefix(folder))));
+            variables.push(("folder", format!("gs://{bucket}/{}{sensor_id}", beginning_of(folder))));
             GCS.to_owned()
         }
         Location::Volume(_) | Location::Dbfs(_) => {

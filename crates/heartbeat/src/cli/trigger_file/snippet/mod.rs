@@ -56,11 +56,6 @@ impl Place {
     }
 }
 
-/// A folder as the beginning of keys.
-fn prefix(folder: &str) -> String {
-    if folder.is_empty() { String::new() } else { format!("{folder}/") }
-}
-
 /// Puts values in the places `<<name>>` of a template, once: places within a value are none.
 fn fill(template: &str, values: &[(&str, &str)]) -> String {
     let mut text = String::with_capacity(template.len());

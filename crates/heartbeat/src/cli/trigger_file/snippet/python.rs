@@ -1,10 +1,10 @@
 //! Snippets in Python: notebooks of Databricks and DAGs of Airflow.
 
 use anyhow::{Result, bail};
-use heartbeat_core::location::Location;
+use heartbeat_core::location::{Location, beginning_of};
 use heartbeat_core::secret::SecretRef;
 
-use super::{KEY, fill, prefix};
+use super::{KEY, fill};
 use crate::cli::trigger_file::create::Place;
 
 const DBUTILS: &str = include_str!("dbutils.py");
@@ -132,7 +132,7 @@ const GCS: &str = r#"    from airflow.providers.google.cloud.hooks.gcs import GC
 const VARIABLE: &str = "from airflow.models import Variable\n";
 
 fn constants(name: &str, bucket: &str, folder: &str) -> String {
-    format!("{name} = {}\nFOLDER = {}", literal(bucket), literal(&prefix(folder)))
+    format!("{name} = {}\nFOLDER = {}", literal(bucket), literal(&beginning_of(folder)))
 }
 
 fn task(imports: &str, constants: &str, sensor_id: &str, functions: &str) -> String {

@@ -14,7 +14,7 @@ struct Folder {
 fn source(base: &std::path::Path, change: impl FnOnce(&mut TriggerFiles)) -> TriggerFileSource {
     let mut config = TriggerFiles::at(Location::parse(base.to_str().unwrap()).unwrap());
     change(&mut config);
-    TriggerFileSource::new(&config, &Arc::new(Secrets::default()), Arc::new(Kept::default()))
+    TriggerFileSource::new(&config, &Arc::new(Secrets::default()), Arc::new(MemoryRuns::default()))
 }
 
 impl Folder {

@@ -1,32 +1,26 @@
 //! Random histories of files that come, are overwritten, go, come late or under odd names, while listings fail or are cut
 //! off and the watcher is killed: every path is news once.
-//!
-//! `HEARTBEAT_TEST_SEED=N` repeats a history, `HEARTBEAT_TEST_CASES=N` makes as many.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use fastrand::Rng;
 use jiff::Timestamp;
 
+use super::random::{self, Row, histories, limits};
 use super::*;
 use crate::stores::memory::{Memory as MemoryStore, Trouble};
-
-/// One row: what the tables know of it.
-struct Row {
-    folder: &'static str,
-    since: Since,
-    reported: BTreeMap<String, u32>,
-}
 
 struct World {
     rng: Rng,
     store: Arc<Store>,
-    kept: Arc<Kept>,
+    kept: Arc<MemoryRuns>,
     source: TriggerFileSource,
     rows: Vec<Row>,
     now: Timestamp,
     /// Seconds of the newest documented name.
     stamp: u32,
+    /// When a listing was first to leave files out.
+    cut_off: Option<Timestamp>,
 }
 
 const FOLDERS: [&str; 4] = ["a", "a-b", "a.b", "b"];
@@ -43,17 +37,17 @@ impl World {
         let mut rng = Rng::with_seed(seed);
         let order = if rng.bool() { Order::ByPath } else { Order::None };
         let store = Arc::new(Store::Memory(MemoryStore::new(order, rng.usize(1..9))));
-        let kept = Arc::new(Kept::default());
+        let kept = Arc::new(MemoryRuns::default());
         let source = source(&mut rng, &store, &kept);
         let mut rows = Vec::new();
         for folder in FOLDERS.iter().take(rng.usize(1..=4)) {
             for _ in 0..rng.usize(1..=2) {
-                rows.push(Row { folder, since: Since::Beginning, reported: BTreeMap::new() });
+                rows.push(Row::of(folder));
             }
         }
         let now = "2026-03-01T12:00:00Z".parse().unwrap();
         memory(&store).set_now(now);
-        Self { rng, store, kept, source, rows, now, stamp: 0 }
+        Self { rng, store, kept, source, rows, now, stamp: 0, cut_off: None }
     }
 
     fn name(&mut self) -> String {
@@ -103,8 +97,7 @@ impl World {
                 for _ in 0..self.rng.u32(1..4) {
                     memory(&self.store).trouble(Trouble::None);
                 }
-                let trouble =
-                    if self.rng.bool() { Trouble::Fails } else { Trouble::CutsOff(self.rng.usize(1..9)) };
+                let trouble = random::trouble(&mut self.rng, self.now, &mut self.cut_off);
                 memory(&self.store).trouble(trouble);
             }
             // Killed: whatever was not committed is lost.
@@ -140,13 +133,7 @@ impl World {
             if self.rng.f64() >= commits {
                 continue;
             }
-            let row = &mut self.rows[row];
-            if let Ok(Answer::Found(found)) = answer {
-                for name in names(&found) {
-                    *row.reported.entry(name.to_owned()).or_default() += 1;
-                }
-                row.since = Since::Position(found.position);
-            }
+            self.rows[row].commit(answer);
         }
     }
 
@@ -169,37 +156,14 @@ impl World {
 
     fn verdict(&self) -> Result<(), String> {
         let there: BTreeSet<String> = memory(&self.store).paths().into_iter().collect();
-        for row in &self.rows {
-            for (path, times) in &row.reported {
-                if *times != 1 {
-                    return Err(format!("{}/{path} was reported {times} times", row.folder));
-                }
-                if !is_trigger(path) {
-                    return Err(format!("{}/{path} is no trigger", row.folder));
-                }
-            }
-            let prefix = format!("{}/", row.folder);
-            for path in there.iter().filter_map(|path| path.strip_prefix(&prefix)) {
-                if is_trigger(path) && !row.reported.contains_key(path) {
-                    return Err(format!("{}/{path} was missed", row.folder));
-                }
-            }
-        }
-        Ok(())
+        self.rows.iter().try_for_each(|row| row.verdict(&there))
     }
 }
 
-fn source(rng: &mut Rng, store: &Arc<Store>, kept: &Arc<Kept>) -> TriggerFileSource {
+fn source(rng: &mut Rng, store: &Arc<Store>, kept: &Arc<MemoryRuns>) -> TriggerFileSource {
     let config = TriggerFiles::at(Location::parse("s3://bucket/base").unwrap());
-    let limits = Limits {
-        inline: rng.usize(4..30),
-        swept: rng.u64(1..30),
-        taken: rng.usize(2..40),
-        stretch: rng.usize(2..20),
-        listing: if rng.bool() { Duration::ZERO } else { Duration::from_secs(1) },
-        ..Limits::default()
-    };
-    let runs: Arc<dyn RunStore> = Arc::<Kept>::clone(kept);
+    let limits = limits(rng);
+    let runs: Arc<dyn RunStore> = Arc::<MemoryRuns>::clone(kept);
     let source = TriggerFileSource::new(&config, &Arc::new(Secrets::default()), runs);
     source.with_limits(limits).on(Arc::clone(store))
 }
@@ -213,21 +177,7 @@ async fn history(seed: u64) -> Result<(), String> {
     world.verdict()
 }
 
-fn number(name: &str) -> Option<u64> {
-    #[expect(clippy::disallowed_methods, reason = "a test's own setting")]
-    std::env::var(name).ok()?.parse().ok()
-}
-
 #[test]
 fn every_path_is_news_once() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let first = number("HEARTBEAT_TEST_SEED");
-    let cases = number("HEARTBEAT_TEST_CASES").unwrap_or(if first.is_some() { 1 } else { 300 });
-    let first = first.unwrap_or_else(|| fastrand::u64(0..1 << 40));
-    println!("seeds {first}..{}", first + cases);
-    for seed in first..first + cases {
-        if let Err(problem) = runtime.block_on(history(seed)) {
-            panic!("HEARTBEAT_TEST_SEED={seed}: {problem}");
-        }
-    }
+    histories(history);
 }

@@ -1,31 +1,24 @@
 //! Random histories of files that a queue tells of: messages come late, in any order, twice, again after they were deleted,
 //! or never; listings are forbidden, fail or lag; rows wait; the watcher is killed. Every path is news once.
-//!
-//! `HEARTBEAT_TEST_SEED=N` repeats a history, `HEARTBEAT_TEST_CASES=N` makes as many.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use fastrand::Rng;
+use heartbeat_core::files::REMEMBERED;
 use heartbeat_core::source::Absent;
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::random::{self, Row, histories, limits};
 use super::*;
-use crate::stores::memory::{Memory as MemoryStore, Trouble};
+use crate::stores::memory::Memory as MemoryStore;
 use crate::stores::queue::memory::Memory as MemoryQueue;
-
-/// One row: what the tables know of it.
-struct Row {
-    folder: &'static str,
-    since: Since,
-    reported: BTreeMap<String, u32>,
-}
 
 struct World {
     rng: Rng,
     store: Arc<Store>,
     queue: Arc<Queue>,
-    kept: Arc<Kept>,
+    kept: Arc<MemoryRuns>,
     source: TriggerFileSource,
     rows: Vec<Row>,
     now: Timestamp,
@@ -37,23 +30,27 @@ struct World {
     told: BTreeSet<String>,
     /// Messages that nobody deletes.
     strangers: usize,
+    /// When a listing was first to leave files out. One that does so a week later is as good as a file that has gone.
+    cut_off: Option<Timestamp>,
 }
 
 const FOLDERS: [&str; 3] = ["a", "a-b", "b"];
 const HIDDEN_FOR: u64 = 5;
 
-fn source(rng: &mut Rng, store: &Arc<Store>, queue: &Arc<Queue>, kept: &Arc<Kept>) -> TriggerFileSource {
+fn source(
+    rng: &mut Rng,
+    store: &Arc<Store>,
+    queue: &Arc<Queue>,
+    kept: &Arc<MemoryRuns>,
+) -> TriggerFileSource {
     let config = TriggerFiles::at(Location::parse("s3://bucket/base").unwrap());
+    let small = limits(rng);
     let limits = Limits {
-        inline: rng.usize(4..30),
-        swept: rng.u64(1..30),
-        taken: rng.usize(2..40),
-        stretch: rng.usize(2..20),
-        listing: if rng.bool() { Duration::ZERO } else { Duration::from_secs(1) },
         in_hand: rng.usize(10..40),
         hidden: if rng.bool() { Duration::ZERO } else { Duration::from_mins(5) },
+        ..small
     };
-    let runs: Arc<dyn RunStore> = Arc::<Kept>::clone(kept);
+    let runs: Arc<dyn RunStore> = Arc::<MemoryRuns>::clone(kept);
     let source = TriggerFileSource::new(&config, &Arc::new(Secrets::default()), runs);
     source.with_limits(limits).on(Arc::clone(store)).told_by(Arc::clone(queue))
 }
@@ -64,12 +61,12 @@ impl World {
         let order = if rng.bool() { Order::ByPath } else { Order::None };
         let store = Arc::new(Store::Memory(MemoryStore::new(order, rng.usize(1..9))));
         let queue = Arc::new(Queue::Memory(MemoryQueue::new(seed, HIDDEN_FOR)));
-        let kept = Arc::new(Kept::default());
+        let kept = Arc::new(MemoryRuns::default());
         let source = source(&mut rng, &store, &queue, &kept);
         let mut rows = Vec::new();
         for folder in FOLDERS.iter().take(rng.usize(1..=3)) {
             for _ in 0..rng.usize(1..=3) {
-                rows.push(Row { folder, since: Since::Beginning, reported: BTreeMap::new() });
+                rows.push(Row::of(folder));
             }
         }
         let forbids_listing = rng.bool();
@@ -87,6 +84,7 @@ impl World {
             sent: Vec::new(),
             told: BTreeSet::new(),
             strangers: 0,
+            cut_off: None,
         };
         world.memory().forbid_listing(forbids_listing);
         world.pass(0, SignedDuration::ZERO);
@@ -110,6 +108,9 @@ impl World {
     fn pass(&mut self, ticks: u64, time: SignedDuration) {
         self.now += time;
         self.memory().set_now(self.now);
+        if self.cut_off.is_some_and(|at| self.now.duration_since(at) >= REMEMBERED) {
+            self.memory().clear_troubles();
+        }
         self.messages().tick(ticks, self.now);
     }
 
@@ -223,8 +224,7 @@ impl World {
                 }
             }
             12 => {
-                let trouble =
-                    if self.rng.bool() { Trouble::Fails } else { Trouble::CutsOff(self.rng.usize(1..9)) };
+                let trouble = random::trouble(&mut self.rng, self.now, &mut self.cut_off);
                 self.memory().trouble(trouble);
             }
             13 => {
@@ -276,13 +276,7 @@ impl World {
             if self.rng.f64() >= commits {
                 continue;
             }
-            let row = &mut self.rows[row];
-            if let Ok(Answer::Found(found)) = answer {
-                for name in names(&found) {
-                    *row.reported.entry(name.to_owned()).or_default() += 1;
-                }
-                row.since = Since::Position(found.position);
-            }
+            self.rows[row].commit(answer);
         }
     }
 
@@ -301,23 +295,8 @@ impl World {
 
     fn verdict(&self) -> Result<(), String> {
         let there: BTreeSet<String> = self.memory().paths().into_iter().collect();
-        for row in &self.rows {
-            for (path, times) in &row.reported {
-                if *times != 1 {
-                    return Err(format!("{}/{path} was reported {times} times", row.folder));
-                }
-                if !is_trigger(path) {
-                    return Err(format!("{}/{path} is no trigger", row.folder));
-                }
-            }
-            let prefix = format!("{}/", row.folder);
-            let expected = if self.forbids_listing { &self.told } else { &there };
-            for path in expected.iter().filter_map(|path| path.strip_prefix(&prefix)) {
-                if is_trigger(path) && !row.reported.contains_key(path) {
-                    return Err(format!("{prefix}{path} was missed"));
-                }
-            }
-        }
+        let expected = if self.forbids_listing { &self.told } else { &there };
+        self.rows.iter().try_for_each(|row| row.verdict(expected))?;
         if self.messages().len() != self.strangers {
             let (left, strangers) = (self.messages().len(), self.strangers);
             return Err(format!("{left} messages are left of {strangers} that are nobody's"));
@@ -343,24 +322,9 @@ async fn history(seed: u64) -> Result<(u64, u64), String> {
     world.verdict().map(|()| world.messages().counts())
 }
 
-fn number(name: &str) -> Option<u64> {
-    #[expect(clippy::disallowed_methods, reason = "a test's own setting")]
-    std::env::var(name).ok()?.parse().ok()
-}
-
 #[test]
 fn every_path_is_news_once_however_messages_come() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let first = number("HEARTBEAT_TEST_SEED");
-    let cases = number("HEARTBEAT_TEST_CASES").unwrap_or(if first.is_some() { 1 } else { 300 });
-    let first = first.unwrap_or_else(|| fastrand::u64(0..1 << 40));
-    println!("seeds {first}..{}", first + cases);
-    let mut sum = (0, 0);
-    for seed in first..first + cases {
-        match runtime.block_on(history(seed)) {
-            Ok((delivered, deleted)) => sum = (sum.0 + delivered, sum.1 + deleted),
-            Err(problem) => panic!("HEARTBEAT_TEST_SEED={seed}: {problem}"),
-        }
-    }
-    println!("{} deliveries, {} deletions", sum.0, sum.1);
+    let counts = histories(history);
+    let (delivered, deleted): (Vec<u64>, Vec<u64>) = counts.into_iter().unzip();
+    println!("{} deliveries, {} deletions", delivered.iter().sum::<u64>(), deleted.iter().sum::<u64>());
 }

@@ -12,7 +12,7 @@ fn path(number: u64) -> String {
 struct Folder {
     store: Arc<Store>,
     source: TriggerFileSource,
-    kept: Arc<Kept>,
+    kept: Arc<MemoryRuns>,
     since: Since,
 }
 
@@ -20,9 +20,9 @@ impl Folder {
     fn holding(count: u64) -> Self {
         let store = MemoryStore::new(Order::ByPath, 1000).with_series(Series { count, path });
         store.set_now("2026-01-01T00:00:00Z".parse().unwrap());
-        let (store, kept) = (Arc::new(Store::Memory(store)), Arc::new(Kept::default()));
+        let (store, kept) = (Arc::new(Store::Memory(store)), Arc::new(MemoryRuns::default()));
         let config = TriggerFiles::at(Location::parse("s3://bucket/base").unwrap());
-        let runs: Arc<dyn RunStore> = Arc::<Kept>::clone(&kept);
+        let runs: Arc<dyn RunStore> = Arc::<MemoryRuns>::clone(&kept);
         let source = TriggerFileSource::new(&config, &Arc::new(Secrets::default()), runs);
         let source = source.patient().on(Arc::clone(&store));
         Self { store, source, kept, since: Since::Beginning }
@@ -35,7 +35,7 @@ impl Folder {
 
     /// A look, with what it cost.
     async fn look(&mut self) -> (Option<Manifest>, TrafficCount, u64) {
-        let (before, written) = (self.store.traffic(), self.kept.written.load(Atomic::Relaxed));
+        let (before, written) = (self.store.traffic(), self.kept.written());
         let asks: Arc<[Ask]> = [ask("t", self.since.clone())].into();
         let answer = self.source.look(&asks, soon()).await.remove(0).unwrap();
         let news = match answer {
@@ -50,7 +50,7 @@ impl Folder {
             requests: after.requests - before.requests,
             received: after.received - before.received,
         };
-        (news, cost, self.kept.written.load(Atomic::Relaxed) - written)
+        (news, cost, self.kept.written() - written)
     }
 }
 
@@ -112,7 +112,8 @@ async fn many_folders_cost_what_one_listing_costs() {
     }
     let store = Arc::new(Store::Memory(store));
     let config = TriggerFiles::at(Location::parse("s3://bucket/base").unwrap());
-    let source = TriggerFileSource::new(&config, &Arc::new(Secrets::default()), Arc::new(Kept::default()));
+    let source =
+        TriggerFileSource::new(&config, &Arc::new(Secrets::default()), Arc::new(MemoryRuns::default()));
     let source = source.on(Arc::clone(&store));
     let mut since = vec![Since::Beginning; 2_000];
     let mut requests = 0;

@@ -1,18 +1,15 @@
 //! A watcher of some folders, as the daemon looks at them.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::future::BoxFuture;
 use heartbeat::secrets::Secrets;
-use heartbeat::sources::trigger_file::{RunStore, TriggerFileSource};
+use heartbeat::sources::trigger_file::{MemoryRuns, RunStore, TriggerFileSource};
 use heartbeat_core::acon::TriggerFiles;
-use heartbeat_core::claim::hex;
 use heartbeat_core::location::Location;
 use heartbeat_core::position::Manifest;
 use heartbeat_core::source::{Answer, Ask, Asset, Since, Source, SourceError};
-use sha2::{Digest as _, Sha256};
 
 use crate::support::stores::options;
 
@@ -20,7 +17,7 @@ use crate::support::stores::options;
 pub(super) struct Watch {
     pub(super) source: TriggerFileSource,
     config: TriggerFiles,
-    runs: Arc<Kept>,
+    runs: Arc<MemoryRuns>,
     rows: BTreeMap<String, Since>,
 }
 
@@ -28,7 +25,7 @@ impl Watch {
     pub(super) fn over(location: &str, pairs: &[(&str, &str)], folders: &[&str]) -> Self {
         let mut config = TriggerFiles::at(Location::parse(location).unwrap());
         config.storage = options(pairs);
-        let runs = Arc::new(Kept::default());
+        let runs = Arc::new(MemoryRuns::default());
         let rows = folders.iter().map(|folder| ((*folder).to_owned(), Since::Beginning)).collect();
         let source = source(&config, &runs);
         Self { source, config, runs, rows }
@@ -76,26 +73,7 @@ impl Watch {
     }
 }
 
-fn source(config: &TriggerFiles, runs: &Arc<Kept>) -> TriggerFileSource {
-    let runs: Arc<dyn RunStore> = Arc::<Kept>::clone(runs);
+fn source(config: &TriggerFiles, runs: &Arc<MemoryRuns>) -> TriggerFileSource {
+    let runs: Arc<dyn RunStore> = Arc::<MemoryRuns>::clone(runs);
     TriggerFileSource::new(config, &Arc::new(Secrets::default()), runs)
-}
-
-/// What would lie beside the table.
-#[derive(Debug, Default)]
-struct Kept(Mutex<HashMap<String, Vec<u8>>>);
-
-type Problem = Box<dyn std::error::Error + Send + Sync>;
-
-impl RunStore for Kept {
-    fn put(&self, bytes: Vec<u8>) -> BoxFuture<'_, Result<String, Problem>> {
-        let digest = hex(&Sha256::digest(&bytes));
-        self.0.lock().unwrap().insert(digest.clone(), bytes);
-        Box::pin(async move { Ok(digest) })
-    }
-
-    fn get(&self, digest: String) -> BoxFuture<'_, Result<Option<Vec<u8>>, Problem>> {
-        let found = self.0.lock().unwrap().get(&digest).cloned();
-        Box::pin(async move { Ok(found) })
-    }
 }
