@@ -136,16 +136,22 @@ pub(super) async fn look(
     let mut gains: Vec<Gain> = group.asks.iter().map(|_| Gain::default()).collect();
     let mut now = jiff::Timestamp::now();
     let mut directories = None;
+    // Rows that have seen the same ask once.
+    let mut sights: BTreeMap<Option<String>, Option<Sight>> = BTreeMap::new();
     for (index, gain) in group.asks.iter().zip(&mut gains) {
         let ask = &pass.asks[*index];
-        if let Ok(Standing::At(cursor)) = judge::standing(ask, &folder, pass.source.rules())
-            && let Some((sight, read)) = newest(pass, group.name, cursor).await?
-        {
+        let Ok(Standing::At(cursor)) = judge::standing(ask, &folder, pass.source.rules()) else { continue };
+        let start = newest_start(pass, group.name, cursor);
+        if !sights.contains_key(&start) {
+            let (sight, read) = newest(pass, group.name, start.as_deref()).await?;
+            // Of several readings the first directories count: what changed after them is seen the next time.
+            directories = directories.or(read);
+            sights.insert(start.clone(), sight);
+        }
+        if let Some(Some(sight)) = sights.get(&start) {
             gain.is_current = true;
             now = sight.now;
-            // Of several questions the first directories count: what changed after them is seen the next time.
-            directories = directories.or(read);
-            take(pass, group.name, cursor, &sight, gain).await;
+            take(pass, group.name, cursor, sight, gain).await;
         }
     }
     let root = match &*pass.store {
@@ -181,23 +187,29 @@ pub(super) async fn look(
     Ok(answers)
 }
 
-/// What lies behind the newest names; with the directories, where they are of this machine.
+/// Behind which name a row asks for the newest.
+fn newest_start(pass: &Pass<'_>, name: &str, cursor: &FilesPosition) -> Option<String> {
+    let start = match &*pass.store {
+        // The directory is read once anyway: only what is behind all runs is taken from it.
+        Store::Local(_) => cursor.runs.last().map(|run| run.last.as_str()),
+        _ => cursor.listing_start(name, jiff::Timestamp::now()),
+    };
+    start.map(str::to_owned)
+}
+
+/// What lies behind a name, `None` where that cannot be asked for; with the directories, where they are of this machine.
 async fn newest(
     pass: &Pass<'_>,
     name: &str,
-    cursor: &FilesPosition,
-) -> Result<Option<(Sight, Option<Directories>)>, StoreError> {
+    start: Option<&str>,
+) -> Result<(Option<Sight>, Option<Directories>), StoreError> {
     if let Store::Local(_) = &*pass.store {
-        // The directory is read once anyway: only what is behind all runs is taken from it.
-        let after = cursor.runs.last().map(|run| run.last.clone());
-        let (sight, directories) = pass.read_here(name, after, usize::MAX).await?;
-        return Ok(Some((sight, Some(directories))));
+        let (sight, directories) = pass.read_here(name, start.map(str::to_owned), usize::MAX).await?;
+        return Ok((Some(sight), Some(directories)));
     }
-    if lists_whole(&pass.store) {
-        return Ok(None);
-    }
+    let Some(start) = start.filter(|_| !lists_whole(&pass.store)) else { return Ok((None, None)) };
     let counts = |path: &str, folder: &str| pass.counts(path, folder);
-    Ok(pass.folder(name, &counts).newest(cursor).await?.map(|sight| (sight, None)))
+    Ok((pass.folder(name, &counts).newest(start).await?, None))
 }
 
 /// Compares what is in sight. True when it found names that do not sort behind the newest.

@@ -3,7 +3,6 @@
 use std::collections::BinaryHeap;
 use std::time::Instant;
 
-use heartbeat_core::position::FilesPosition;
 use jiff::{SignedDuration, Timestamp};
 
 use super::judge::Sight;
@@ -30,18 +29,17 @@ pub(super) struct Folder<'a> {
 }
 
 impl Folder<'_> {
-    /// Files with documented names that sort behind the newest of `cursor`; `None` where that cannot be asked for.
-    pub(super) async fn newest(self, cursor: &FilesPosition) -> Result<Option<Sight>, StoreError> {
+    /// Files with documented names that sort behind `start`, which is one; `None` where that cannot be asked for.
+    pub(super) async fn newest(self, start: &str) -> Result<Option<Sight>, StoreError> {
         let mut now = Timestamp::now();
-        let Some(start) = cursor.listing_start(self.name, now).map(str::to_owned) else { return Ok(None) };
         let mut files = Vec::new();
         match self.store.order() {
             Order::ByPath => {
                 let prefix = format!("{0}/{0}_", self.name);
-                self.pages(&prefix, Some(&start), MOST_PAGES, &mut files, &mut now).await?;
+                self.pages(&prefix, Some(start), MOST_PAGES, &mut files, &mut now).await?;
             }
             Order::None => {
-                let Some(periods) = periods(&start, self.name, now) else { return Ok(None) };
+                let Some(periods) = periods(start, self.name, now) else { return Ok(None) };
                 // The newest first: a period that holds very much is left to the full listing.
                 for period in periods.into_iter().rev() {
                     let prefix = format!("{0}/{0}_{period}", self.name);
@@ -49,9 +47,9 @@ impl Folder<'_> {
                 }
             }
         }
-        files.retain(|file| file.path > start);
+        files.retain(|file| file.path.as_str() > start);
         let sight = super::sweep::sight(files, now);
-        Ok(Some(Sight { after: Some(start), whole: false, ..sight }))
+        Ok(Some(Sight { after: Some(start.to_owned()), whole: false, ..sight }))
     }
 
     /// The next stretch of all files, in the order of their paths.

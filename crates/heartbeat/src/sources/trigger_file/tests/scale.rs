@@ -55,6 +55,23 @@ impl Folder {
 }
 
 #[tokio::test]
+async fn jobs_that_have_seen_the_same_of_a_large_folder_ask_once() {
+    let mut folder = Folder::holding(1_000);
+    folder.look().await;
+    folder.look().await;
+    let one = folder.look().await.1;
+    let asks: Arc<[Ask]> = (0..50).map(|_| ask("t", folder.since.clone())).collect();
+    folder.source.look(&asks, soon()).await;
+    folder.put("t/t_20251231_000000.txt");
+    let before = folder.store.traffic();
+    let answers = folder.source.look(&asks, soon()).await;
+    let found =
+        answers.iter().filter(|answer| matches!(answer, Ok(Answer::Found(found)) if found.news.is_some()));
+    assert_eq!(found.count(), 50);
+    assert_eq!(folder.store.traffic().requests - before.requests, one.requests);
+}
+
+#[tokio::test]
 async fn a_new_file_among_a_million_costs_what_it_costs_among_a_thousand() {
     let mut costs = Vec::new();
     for count in [1_000, 1_000_000] {
