@@ -25,7 +25,7 @@ pub use kafka::{
     Security, Starting, StartingOffset, Tls, TlsVersions, Topics, Trust, option_docs, topics_of,
 };
 pub use keys::{Effect, KEYS, KeyDoc, PRODUCT_KEYS, nearest_key};
-pub use storage::{STORAGE_KEYS, StorageOptions};
+pub use storage::{AWS_ENCRYPTIONS, STORAGE_KEYS, StorageOptions};
 pub use trigger_file::{AUTO_LOADER_KEYS, TRIGGER_FILE_KEYS, TriggerFiles, Trust as TriggerTrust};
 
 /// Kinds of upstreams that the original knows.

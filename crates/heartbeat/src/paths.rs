@@ -38,6 +38,14 @@ pub fn one_spelling(location: &str) -> PathBuf {
     }
 }
 
+/// A path that may begin with `~/`.
+pub(crate) fn at_home(path: &str) -> PathBuf {
+    match (path.strip_prefix("~/"), std::env::home_dir()) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => PathBuf::from(path),
+    }
+}
+
 /// URL of a directory at a local location; `None` where that is no path.
 pub fn directory_url(location: &str) -> Option<Url> {
     Url::from_directory_path(absolute(location).ok()?).ok()

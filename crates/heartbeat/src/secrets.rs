@@ -100,11 +100,7 @@ fn databricks_environment() -> BTreeMap<String, String> {
 
 fn config_path(environment: &BTreeMap<String, String>) -> PathBuf {
     let named = environment.get(credentials::FILE_VARIABLE).filter(|path| !path.is_empty());
-    let path = named.map_or("~/.databrickscfg", String::as_str);
-    match (path.strip_prefix("~/"), std::env::home_dir()) {
-        (Some(rest), Some(home)) => home.join(rest),
-        _ => PathBuf::from(path),
-    }
+    crate::paths::at_home(named.map_or("~/.databrickscfg", String::as_str))
 }
 
 fn read_if_there(path: &Path) -> Result<Option<String>, SecretError> {

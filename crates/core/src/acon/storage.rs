@@ -40,7 +40,11 @@ impl StorageOptions {
     pub fn set(&mut self, name: &str, text: &str) -> Result<(), String> {
         let name = known(name)?;
         // An endpoint holds a colon, and is none of the prefixes.
-        self.0.insert(name, SecretRef::parse(text.trim())?);
+        let value = SecretRef::parse(text.trim())?;
+        if let SecretRef::Literal(text) = &value {
+            check(name, text.expose())?;
+        }
+        self.0.insert(name, value);
         Ok(())
     }
 
@@ -88,6 +92,33 @@ fn known(name: &str) -> Result<&'static str, String> {
     })
 }
 
+/// What `aws_server_side_encryption` may be.
+pub const AWS_ENCRYPTIONS: [&str; 3] = ["AES256", "aws:kms", "aws:kms:dsse"];
+
+/// What can be told of a value that stands there itself. Values that are kept elsewhere are read by the clients.
+fn check(name: &str, text: &str) -> Result<(), &'static str> {
+    const FLAGS: [&str; 4] =
+        ["aws_allow_http", "aws_virtual_hosted_style_request", "azure_allow_http", "google_skip_signature"];
+    const URLS: [&str; 4] = ["aws_endpoint", "aws_sqs_endpoint", "azure_endpoint", "google_base_url"];
+    if text.trim().is_empty() {
+        Err("must not be empty; leave the key out")
+    } else if FLAGS.contains(&name) && !["true", "false"].contains(&text.to_ascii_lowercase().as_str()) {
+        Err("must be true or false")
+    } else if URLS.contains(&name) && !is_url(text) {
+        Err("must be a URL without credentials, such as `https://storage.example.com`")
+    } else if name == "aws_server_side_encryption" && !AWS_ENCRYPTIONS.contains(&text) {
+        Err("must be `AES256`, `aws:kms` or `aws:kms:dsse`")
+    } else {
+        Ok(())
+    }
+}
+
+fn is_url(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let authority = rest.map(|rest| rest.split(['/', '?', '#', '\\']).next().unwrap_or_default());
+    authority.is_some_and(|authority| !authority.is_empty() && !authority.contains(['@', ' ']))
+}
+
 /// All options, for the check and the reference page. Each may be `env:NAME`, `file:PATH`, `scope:SCOPE/KEY`.
 pub const STORAGE_KEYS: [KeyDoc; 27] = [
     used(
@@ -108,7 +139,7 @@ pub const STORAGE_KEYS: [KeyDoc; 27] = [
     used(
         "aws_region",
         "",
-        "Region of the bucket. Default: `AWS_REGION`, `AWS_DEFAULT_REGION`, else `us-east-1`; a profile's is not read.",
+        "Region of the bucket. Default: `AWS_REGION`, `AWS_DEFAULT_REGION`, that of the profile, else `us-east-1`.",
     ),
     used(
         "aws_endpoint",
@@ -175,5 +206,31 @@ mod tests {
         assert_eq!(problem, "unknown option; did you mean `aws_region`?");
         assert!(options.set("aws_session_token", "scope:hush").unwrap_err().contains("SCOPE/KEY"));
         assert_eq!(options.iter().count(), 3);
+    }
+
+    #[test]
+    fn values_that_cannot_be_meant_are_told_without_being_repeated() {
+        let set = |name: &str, text: &str| StorageOptions::default().set(name, text);
+        for (name, text) in [
+            ("aws_region", ""),
+            ("aws_secret_access_key", "literal: "),
+            ("aws_allow_http", "yes"),
+            ("google_skip_signature", "1"),
+            ("aws_endpoint", "minio:9000"),
+            ("aws_endpoint", "https://"),
+            ("azure_endpoint", "https://me:hush@example.com"),
+            ("aws_server_side_encryption", "aes256"),
+        ] {
+            let problem = set(name, text).unwrap_err();
+            assert!(problem.starts_with("must ") && !problem.contains("hush"), "{name}: {problem}");
+        }
+        for (name, text) in [
+            ("aws_allow_http", "True"),
+            ("aws_allow_http", "env:ALLOW"),
+            ("aws_endpoint", "http://127.0.0.1:9000/below"),
+            ("aws_server_side_encryption", "aws:kms:dsse"),
+        ] {
+            set(name, text).unwrap();
+        }
     }
 }

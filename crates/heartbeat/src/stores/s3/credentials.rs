@@ -24,9 +24,23 @@ const SEARCH_WAIT: Duration = Duration::from_secs(5);
 /// A search that failed is not made again for so long: each call would wait for it.
 const FAILURE_STANDS: Duration = Duration::from_secs(15);
 
-/// Region of AWS.
+/// Region of AWS: of the option, the environment or the profile, in the order of AWS's SDKs.
 pub(crate) fn region(set: &Set) -> String {
-    set.value("aws_region", &["AWS_REGION", "AWS_DEFAULT_REGION"]).unwrap_or_else(|| "us-east-1".to_owned())
+    let said = set.value("aws_region", &["AWS_REGION", "AWS_DEFAULT_REGION"]);
+    said.or_else(|| region_of_profile(set)).unwrap_or_else(|| "us-east-1".to_owned())
+}
+
+/// Facts: docs.aws.amazon.com/cli/latest/userguide/cli-configure-files.html (sections `default` and `profile NAME`).
+fn region_of_profile(set: &Set) -> Option<String> {
+    let file = set.variable(&["AWS_CONFIG_FILE"]).map_or("~/.aws/config", |path| path);
+    // One that cannot be read is told of where credentials are looked for in it.
+    let file = ini::Ini::load_from_file_noescape(crate::paths::at_home(file)).ok()?;
+    let profile = set.value("aws_profile", &["AWS_PROFILE"]).unwrap_or_else(|| "default".to_owned());
+    let section = match profile.as_str() {
+        "default" => file.section(Some("default")).or_else(|| file.section(Some("profile default"))),
+        named => file.section(Some(format!("profile {named}"))),
+    };
+    section?.get("region").map(str::trim).filter(|region| !region.is_empty()).map(str::to_owned)
 }
 
 /// Half a login, or two, would end as somebody else's.

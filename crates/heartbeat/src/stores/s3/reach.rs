@@ -1,5 +1,7 @@
 //! How a bucket is reached, from the options and the environment. Every option is also a variable by its name in capitals.
 
+use heartbeat_core::acon::AWS_ENCRYPTIONS;
+
 use super::super::error::Fault;
 use super::super::http::check_url;
 use super::super::options::Set;
@@ -40,6 +42,10 @@ impl Reach {
         };
         let kms_key = set.value("aws_sse_kms_key_id", &["AWS_SSE_KMS_KEY_ID"]);
         let algorithm = set.value("aws_server_side_encryption", &["AWS_SERVER_SIDE_ENCRYPTION"]);
+        if algorithm.as_deref().is_some_and(|algorithm| !AWS_ENCRYPTIONS.contains(&algorithm)) {
+            let all = AWS_ENCRYPTIONS.join("`, `");
+            return Err(Fault::Misconfigured(format!("`aws_server_side_encryption` must be one of `{all}`")));
+        }
         let algorithm = algorithm.or_else(|| kms_key.is_some().then(|| "aws:kms".to_owned()));
         Ok(Self { endpoint, path_style, region, encryption: Encryption { algorithm, kms_key } })
     }

@@ -38,7 +38,7 @@ async fn spellings_of_a_place_are_one(#[case] location: &str, #[case] shown: &st
 #[case("dbfs:/mnt/t", json!({}), "no writes that fail where a file is")]
 #[case("/Volumes/c/s/v/t", json!({}), "does not allow tables in volumes")]
 #[case("s3://b/t", json!({"aws_endpoint": "http://10.0.0.1:9000"}), "http to another machine")]
-#[case("s3://b/t", json!({"aws_server_side_encryption": "rot13"}), "rot13")]
+#[case("s3://b/t", json!({"aws_server_side_encryption": "env:PATH"}), "must be one of `AES256`")]
 #[case("az://c/t", json!({"azure_storage_account_name": null}), "no storage account")]
 #[case("abfss://c@example.com/t", json!({}), "is no host of Azure")]
 #[case(
@@ -51,7 +51,7 @@ async fn spellings_of_a_place_are_one(#[case] location: &str, #[case] shown: &st
     json!({"azure_storage_account_key": null, "azure_client_secret": "hidden"}),
     "needs `azure_client_id`"
 )]
-#[case("gs://b/t", json!({"google_skip_signature": "perhaps"}), "must be true or false")]
+#[case("gs://b/t", json!({"google_skip_signature": "env:PATH"}), "must be true or false")]
 #[case("gs://b/t", json!({"google_base_url": "http://10.0.0.1"}), "http to another machine")]
 #[tokio::test]
 async fn what_cannot_be_right_is_told_before_anything_is_asked(
