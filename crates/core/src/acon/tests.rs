@@ -147,6 +147,13 @@ fn options_of_trust_that_say_nothing_or_are_misspelt_are_errors() {
         (json!({"signing_key": null}), "trigger_file_options.signing_key: must not be empty"),
         (json!({"signing_key": " "}), "trigger_file_options.signing_key: must not be empty"),
         (json!({"signing_key": "literal:"}), "trigger_file_options.signing_key: must not be empty"),
+        (json!({"signing_key": []}), "trigger_file_options.signing_key: must not be empty"),
+        (json!({"signing_key": ["env:K", ""]}), "trigger_file_options.signing_key: must not be empty"),
+        (
+            json!({"signing_key": ["env:K", null]}),
+            "trigger_file_options.signing_key: must be a text or a list",
+        ),
+        (json!({"signing_key": 7}), "trigger_file_options.signing_key: must be a text or a list"),
         (json!({"allowed_owners": null}), "trigger_file_options.allowed_owners: must not be empty"),
         (json!({"allowed_owners": []}), "trigger_file_options.allowed_owners: must not be empty"),
         (json!({"allowed_owners": [-1]}), "trigger_file_options.allowed_owners: must be a list"),
@@ -173,6 +180,7 @@ fn options_of_trust_that_say_nothing_or_are_misspelt_are_errors() {
         json!({"queue_url": "http://[::1]:5000/q"}),
         json!({"queue_url": "https://sqs.eu-west-1.amazonaws.com/1/q"}),
         json!({"signing_key": "literal:hush"}),
+        json!({"signing_key": ["env:NEW", "env:OLD"]}),
         json!({"allowed_owners": ["a", 0]}),
     ] {
         let reading = Acon::from_value(&trigger_files(&options));

@@ -42,8 +42,8 @@ pub enum Trust {
     /// Everybody's who may write there.
     #[default]
     Anyone,
-    /// Those whose body holds a signature made with this key.
-    Signed(SecretRef),
+    /// Those whose body holds a signature made with one of these keys; new ones are made with the first. Never empty.
+    Signed(Vec<SecretRef>),
     /// Those of these owners, as the store names them.
     Owners(BTreeSet<String>),
 }
@@ -94,7 +94,7 @@ pub const TRIGGER_FILE_KEYS: [KeyDoc; 7] = [
     used(
         "signing_key",
         "",
-        "Key (by reference) that trigger files must be signed with: `trigger-file create --signing-key`. Others start nothing, and are told of.",
+        "Key (by reference) that trigger files must be signed with: `trigger-file create --signing-key`. Others start nothing, and are told of. A list while keys are changed: each of them holds, the first signs.",
     ),
     used(
         "allowed_owners",
@@ -292,7 +292,6 @@ fn is_hollow(value: Option<&Value>) -> bool {
 }
 
 fn read_trust(options: &Map<String, Value>, base: Option<&Location>, report: &mut Report) -> Trust {
-    let key = report.optional_text(options, PREFIX, "signing_key");
     let owners = options.get("allowed_owners");
     let mut is_hollow_one = false;
     for name in ["signing_key", "allowed_owners"] {
@@ -305,39 +304,57 @@ fn read_trust(options: &Map<String, Value>, base: Option<&Location>, report: &mu
     if is_hollow_one {
         return Trust::Anyone;
     }
-    if key.is_some() && owners.is_some() {
+    let keys = read_keys(options, report);
+    if keys.is_some() && owners.is_some() {
         report.error(
             format!("{PREFIX}allowed_owners"),
             "stands beside `signing_key`; choose one way to trust a file",
         );
         return Trust::Anyone;
     }
-    if let Some(text) = key {
-        let read = SecretRef::parse(&text);
-        return match read {
-            Ok(SecretRef::Literal(secret)) if secret.expose().is_empty() => {
-                report.error(
-                    format!("{PREFIX}signing_key"),
-                    "must not be empty; leave the key out to trust everybody",
-                );
-                Trust::Anyone
-            }
-            Ok(reference) => {
-                if matches!(reference, SecretRef::Literal(_)) && !text.starts_with("literal:") {
-                    report.warn(
-                        format!("{PREFIX}signing_key"),
-                        "the key itself stands here; write a reference (`env:NAME`, `file:PATH`, `scope:SCOPE/KEY`), or `literal:TEXT` if it is meant",
-                    );
-                }
-                Trust::Signed(reference)
-            }
-            Err(problem) => {
-                report.error(format!("{PREFIX}signing_key"), problem);
-                Trust::Anyone
-            }
-        };
+    match (keys, owners) {
+        (Some(keys), _) => Trust::Signed(keys),
+        (None, Some(owners)) => read_owners(owners, base, report),
+        (None, None) => Trust::Anyone,
     }
-    owners.map_or(Trust::Anyone, |owners| read_owners(owners, base, report))
+}
+
+/// The keys of signatures: one, or a list. `None` where there are none, or where one is wrong, which the report has then.
+fn read_keys(options: &Map<String, Value>, report: &mut Report) -> Option<Vec<SecretRef>> {
+    const NAME: &str = "signing_key";
+    let texts = match options.get(NAME)? {
+        Value::Array(list) => list.iter().collect(),
+        one => vec![one],
+    };
+    let keys: Vec<_> =
+        texts.into_iter().map(|text| read_key(text, &format!("{PREFIX}{NAME}"), report)).collect();
+    keys.into_iter().collect::<Option<Vec<_>>>().filter(|keys| !keys.is_empty())
+}
+
+fn read_key(value: &Value, path: &str, report: &mut Report) -> Option<SecretRef> {
+    let Value::String(text) = value else {
+        report.error(path, format!("must be a text or a list of texts, not {}", kind_of(value)));
+        return None;
+    };
+    match SecretRef::parse(text.trim()) {
+        Ok(SecretRef::Literal(secret)) if secret.expose().trim().is_empty() => {
+            report.error(path, "must not be empty; leave the key out to trust everybody");
+            None
+        }
+        Ok(reference) => {
+            if matches!(reference, SecretRef::Literal(_)) && !text.trim().starts_with("literal:") {
+                report.warn(
+                    path,
+                    "the key itself stands here; write a reference (`env:NAME`, `file:PATH`, `scope:SCOPE/KEY`), or `literal:TEXT` if it is meant",
+                );
+            }
+            Some(reference)
+        }
+        Err(problem) => {
+            report.error(path, problem);
+            None
+        }
+    }
 }
 
 fn read_owners(owners: &Value, base: Option<&Location>, report: &mut Report) -> Trust {

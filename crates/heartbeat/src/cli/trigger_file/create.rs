@@ -83,7 +83,7 @@ impl Place {
                 base: base.unwrap_or(files.base),
                 storage: files.storage,
                 key: match files.trust {
-                    TriggerTrust::Signed(reference) => Some(reference),
+                    TriggerTrust::Signed(keys) => keys.into_iter().next(),
                     TriggerTrust::Anyone | TriggerTrust::Owners(_) => None,
                 },
                 secrets: Arc::new(secrets),

@@ -114,8 +114,8 @@ struct Opened {
     at: Instant,
 }
 
-/// What a look needs: the store, the key of the signatures, the queue.
-type Open = (Arc<Store>, Option<Secret>, Option<Arc<Queue>>);
+/// What a look needs: the store, the keys of the signatures, the queue.
+type Open = (Arc<Store>, Vec<Secret>, Option<Arc<Queue>>);
 
 /// Credentials that are refused are read again, but not more often than this.
 const REOPENED: Duration = Duration::from_secs(30);
@@ -249,10 +249,10 @@ impl TriggerFileSource {
 
     async fn open(&self) -> Result<Open, SourceError> {
         // Read for each look: a key that is changed counts at once, and refuses no good file.
-        let key = self.key().await?;
+        let keys = self.keys().await?;
         let mut opened = self.opened.lock().await;
         if let Some(Opened { store, queue, .. }) = &*opened {
-            return Ok((Arc::clone(store), key, queue.clone()));
+            return Ok((Arc::clone(store), keys, queue.clone()));
         }
         let mut store = Store::open(&self.config.base, &self.config.storage, &self.secrets).await?;
         if let (Store::S3(s3), TriggerTrust::Owners(_)) = (&mut store, &self.config.trust) {
@@ -263,24 +263,28 @@ impl TriggerFileSource {
             None => None,
         };
         let store = Arc::new(store);
-        let (at, open) = (Instant::now(), (Arc::clone(&store), key, queue.clone()));
+        let (at, open) = (Instant::now(), (Arc::clone(&store), keys, queue.clone()));
         *opened = Some(Opened { store, queue, at });
         Ok(open)
     }
 
-    /// The key that files are signed with, where they are.
-    async fn key(&self) -> Result<Option<Secret>, SourceError> {
-        let TriggerTrust::Signed(reference) = &self.config.trust else { return Ok(None) };
-        let key = self.secrets.resolve(reference).await.map_err(|error| SourceError::Unreachable {
-            what: "the `signing_key` of the trigger files".to_owned(),
-            cause: Box::new(error),
-        })?;
-        if key.expose().trim().is_empty() {
-            // Anybody could sign with it.
-            let problem = format!("`trigger_file_options.signing_key`: the key in {reference} is empty");
-            return Err(SourceError::Misconfigured { problem });
+    /// The keys that files are signed with, where they are.
+    async fn keys(&self) -> Result<Vec<Secret>, SourceError> {
+        let TriggerTrust::Signed(references) = &self.config.trust else { return Ok(Vec::new()) };
+        let mut keys = Vec::with_capacity(references.len());
+        for reference in references {
+            let key = self.secrets.resolve(reference).await.map_err(|error| SourceError::Unreachable {
+                what: "the `signing_key` of the trigger files".to_owned(),
+                cause: Box::new(error),
+            })?;
+            if key.expose().trim().is_empty() {
+                // Anybody could sign with it.
+                let problem = format!("`trigger_file_options.signing_key`: the key in {reference} is empty");
+                return Err(SourceError::Misconfigured { problem });
+            }
+            keys.push(key);
         }
-        Ok(Some(key))
+        Ok(keys)
     }
 
     fn told(&self) -> MutexGuard<'_, queue::State> {
@@ -308,7 +312,7 @@ impl TriggerFileSource {
 impl Source for TriggerFileSource {
     async fn look(&self, asks: &Arc<[Ask]>, deadline: Instant) -> Vec<Result<Answer, SourceError>> {
         let opened = tokio::time::timeout_at(deadline.into(), self.open()).await;
-        let (store, key, queue) = match opened {
+        let (store, keys, queue) = match opened {
             Ok(Ok(opened)) => opened,
             Ok(Err(error)) => return asks.iter().map(|_| Err(again(&error))).collect(),
             Err(_) => {
@@ -318,7 +322,7 @@ impl Source for TriggerFileSource {
         };
         let calls = deadline.checked_sub(RESERVE).unwrap_or(deadline);
         let unlisted = Mutex::default();
-        let pass = Pass { source: self, store, key, queue, asks, deadline: calls, end: deadline, unlisted };
+        let pass = Pass { source: self, store, keys, queue, asks, deadline: calls, end: deadline, unlisted };
         pass.run().await
     }
 
@@ -335,7 +339,7 @@ impl Source for TriggerFileSource {
 struct Pass<'a> {
     source: &'a TriggerFileSource,
     store: Arc<Store>,
-    key: Option<Secret>,
+    keys: Vec<Secret>,
     queue: Option<Arc<Queue>>,
     asks: &'a Arc<[Ask]>,
     /// Of calls to the store.
@@ -686,7 +690,7 @@ impl<'a> Pass<'a> {
             store: &self.store,
             sensor_id: name,
             trust: &self.source.config.trust,
-            key: self.key.as_ref(),
+            keys: &self.keys,
             verdicts: &self.source.verdicts,
             deadline: self.deadline,
         }

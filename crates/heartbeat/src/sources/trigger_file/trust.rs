@@ -40,8 +40,8 @@ pub(super) struct Judge<'a> {
     pub(super) store: &'a Store,
     pub(super) sensor_id: &'a str,
     pub(super) trust: &'a TriggerTrust,
-    /// The key, where files are signed.
-    pub(super) key: Option<&'a Secret>,
+    /// The keys, where files are signed.
+    pub(super) keys: &'a [Secret],
     /// What was thought of files before: very many are read over several looks.
     pub(super) verdicts: &'a Verdicts,
     pub(super) deadline: Instant,
@@ -83,17 +83,14 @@ impl Judge<'_> {
     }
 
     async fn of_one(&self, file: &Listed) -> Result<Verdict, SourceError> {
-        match (self.trust, self.key) {
-            (TriggerTrust::Anyone, _) => Ok(Verdict::Trusted),
-            (TriggerTrust::Owners(owners), _) => Ok(match &file.owner {
+        match self.trust {
+            TriggerTrust::Anyone => Ok(Verdict::Trusted),
+            TriggerTrust::Owners(owners) => Ok(match &file.owner {
                 Some(owner) if owners.contains(owner) => Verdict::Trusted,
                 Some(owner) => Verdict::Not(format!("its owner `{owner}` is not in `allowed_owners`")),
                 None => Verdict::Not("the store does not tell its owner".to_owned()),
             }),
-            (TriggerTrust::Signed(_), None) => {
-                Ok(Verdict::Not("there is no key to check its signature".to_owned()))
-            }
-            (TriggerTrust::Signed(_), Some(key)) => {
+            TriggerTrust::Signed(_) => {
                 if file.path.contains('/') {
                     // The signature is of the name: under another folder it would be a second file with the same.
                     return Ok(Verdict::Not(
@@ -108,7 +105,7 @@ impl Judge<'_> {
                 }
                 let body = self.store.read(&path, self.deadline).await?;
                 let Some(body) = body else { return Ok(Verdict::Gone) };
-                let verdict = match check(key, self.sensor_id, &file.path, &body) {
+                let verdict = match check(self.keys, self.sensor_id, &file.path, &body) {
                     Ok(()) => Verdict::Trusted,
                     Err(why) => Verdict::Not(why.to_owned()),
                 };
@@ -129,14 +126,15 @@ pub(crate) fn signed(key: &Secret, sensor_id: &str, name: &str) -> String {
     format!("{BODY}\n{LINE}{}\n", hex(signature.as_ref()))
 }
 
-fn check(key: &Secret, sensor_id: &str, name: &str, body: &[u8]) -> Result<(), &'static str> {
+fn check(keys: &[Secret], sensor_id: &str, name: &str, body: &[u8]) -> Result<(), &'static str> {
     let body = std::str::from_utf8(body).map_err(|_| "it is not signed")?;
     let (above, signature) = body.rsplit_once(LINE).ok_or("it is not signed")?;
     let above = above.strip_suffix('\n').ok_or("its signature does not stand on a line of its own")?;
     let above = above.strip_suffix('\r').unwrap_or(above);
     let signature = unhex(signature.trim()).ok_or("its signature is not hexadecimal")?;
-    hmac::verify(&key_of(key), text(sensor_id, name, above).as_bytes(), &signature)
-        .map_err(|_| "its signature is not of this key, sensor and name")
+    let text = text(sensor_id, name, above);
+    let holds = |key: &Secret| hmac::verify(&key_of(key), text.as_bytes(), &signature).is_ok();
+    if keys.iter().any(holds) { Ok(()) } else { Err("its signature is not of this key, sensor and name") }
 }
 
 fn key_of(key: &Secret) -> hmac::Key {
@@ -164,13 +162,14 @@ mod tests {
     fn a_signature_holds_for_its_file_only() {
         let key = Secret::new("key");
         let body = signed(&key, "s", "s_1.txt");
-        assert_eq!(check(&key, "s", "s_1.txt", body.as_bytes()), Ok(()));
+        let key = [Secret::new("new"), key];
+        assert_eq!(check(&key[1..], "s", "s_1.txt", body.as_bytes()), Ok(()));
         let windows = body.replace('\n', "\r\n");
         assert_eq!(check(&key, "s", "s_1.txt", windows.as_bytes()), Ok(()));
         for (key, sensor, name) in
             [("other", "s", "s_1.txt"), ("key", "t", "s_1.txt"), ("key", "s", "s_2.txt")]
         {
-            assert!(check(&Secret::new(key), sensor, name, body.as_bytes()).is_err());
+            assert!(check(&[Secret::new(key)], sensor, name, body.as_bytes()).is_err());
         }
         assert_eq!(check(&key, "s", "s_1.txt", b"Success"), Err("it is not signed"));
         assert_eq!(check(&key, "s", "s_1.txt", b""), Err("it is not signed"));

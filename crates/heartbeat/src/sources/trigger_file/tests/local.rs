@@ -214,7 +214,9 @@ async fn existing_and_old_files_are_no_news_where_it_is_so_configured() {
 async fn unsigned_files_and_those_of_strangers_start_nothing() {
     let key = Secret::new("key");
     let folder = Folder::with(|config| {
-        config.trust = TriggerTrust::Signed(heartbeat_core::secret::SecretRef::Literal(key.clone()));
+        // The key is being changed: files of the one before still start something.
+        let keys = [Secret::new("new"), key.clone()];
+        config.trust = TriggerTrust::Signed(keys.map(SecretRef::Literal).to_vec());
     });
     folder.put("a.txt");
     folder.write("b.txt", &trust::signed(&key, "my_trigger", "b.txt"));
@@ -240,7 +242,7 @@ async fn unsigned_files_and_those_of_strangers_start_nothing() {
 #[tokio::test]
 async fn an_empty_key_signs_nothing() {
     let folder = Folder::with(|config| {
-        config.trust = TriggerTrust::Signed(heartbeat_core::secret::SecretRef::Literal(Secret::new("")));
+        config.trust = TriggerTrust::Signed(vec![SecretRef::Literal(Secret::new(""))]);
     });
     folder.write("a.txt", &trust::signed(&Secret::new(""), "my_trigger", "a.txt"));
     let error = folder.answer("my_trigger", Since::Beginning).await.unwrap_err();

@@ -8,6 +8,7 @@ mod random;
 mod scale;
 
 use heartbeat_core::position::{Manifest, Position};
+use heartbeat_core::secret::SecretRef;
 use heartbeat_core::source::Finding;
 
 use super::*;

@@ -218,7 +218,7 @@ async fn whose_a_file_is_is_asked_of_the_store_and_signatures_are_read() {
 async fn a_signed_file_that_is_gone_before_it_is_read_is_no_news_and_its_message_goes() {
     let key = Secret::new("key");
     let bucket = Bucket::with(|config| {
-        config.trust = TriggerTrust::Signed(heartbeat_core::secret::SecretRef::Literal(key.clone()));
+        config.trust = TriggerTrust::Signed(vec![SecretRef::Literal(key.clone())]);
     });
     bucket.store().put("s/0", trust::signed(&key, "s", "0"));
     let since = then(bucket.found(Since::Beginning).await);
