@@ -34,6 +34,17 @@ pub enum Error {
         #[source]
         source: Cause,
     },
+    /// The storage does not believe who we are: other credentials are needed, rather than more rights for these.
+    #[error("could not {operation} `{path}`: the credentials are not accepted")]
+    Credentials {
+        /// The table.
+        path: String,
+        /// What was attempted.
+        operation: &'static str,
+        /// The storage's own words.
+        #[source]
+        source: Cause,
+    },
     /// The table's log or one of its files is missing or unreadable.
     #[error(
         "the Delta table `{path}` is damaged: {what}; restore the table from a backup or an earlier version"
@@ -190,11 +201,33 @@ impl fmt::Display for Problems {
 pub(crate) fn storage(path: &str, operation: &'static str, source: impl Into<Cause>) -> Error {
     let source = source.into();
     let path = path.to_owned();
-    if is_refusal(source.as_ref()) {
+    let (is_unknown, is_refused) = (is_unauthenticated(source.as_ref()), is_refusal(source.as_ref()));
+    let source = own_words(source);
+    if is_unknown {
+        Error::Credentials { path, operation, source }
+    } else if is_refused {
         Error::NotAllowed { path, operation, source }
     } else {
         Error::Storage { path, operation, source }
     }
+}
+
+/// What the storage has said, without the client's words around it.
+fn own_words(error: Cause) -> Cause {
+    match error.downcast::<StoreError>().map(|error| *error) {
+        Ok(
+            StoreError::Generic { source, .. }
+            | StoreError::PermissionDenied { source, .. }
+            | StoreError::Unauthenticated { source, .. },
+        ) => own_words(source),
+        Ok(other) => other.into(),
+        Err(other) => other,
+    }
+}
+
+fn is_unauthenticated(error: &(dyn StdError + 'static)) -> bool {
+    chain(error)
+        .any(|cause| matches!(cause.downcast_ref::<StoreError>(), Some(StoreError::Unauthenticated { .. })))
 }
 
 /// True when some cause in the chain is a refusal of access.
@@ -241,6 +274,16 @@ mod tests {
         let io = std::io::Error::from(std::io::ErrorKind::TimedOut);
         let wrapped = StoreError::Generic { store: "LocalFileSystem", source: Box::new(io) };
         assert!(matches!(storage("t", "read", wrapped), Error::Storage { .. }));
+    }
+
+    #[test]
+    fn unknown_credentials_are_no_missing_right_and_the_store_speaks_for_itself() {
+        let said = || std::io::Error::other("InvalidAccessKeyId: who?");
+        let unknown = StoreError::Unauthenticated { path: "p".into(), source: Box::new(said()) };
+        let error = storage("t", "list", unknown);
+        assert!(matches!(error, Error::Credentials { .. }));
+        assert_eq!(error.to_string(), "could not list `t`: the credentials are not accepted");
+        assert_eq!(error.source().unwrap().to_string(), "InvalidAccessKeyId: who?");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::pin::Pin;
 
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
+use object_store::client::HttpError;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
@@ -36,12 +37,18 @@ fn explained(error: Error) -> Error {
         Error::NotFound { .. } if NO_BUCKET.iter().any(|code| words.starts_with(code)) => {
             Error::Generic { store: "bucket", source }
         }
-        Error::PermissionDenied { path, .. } => Error::PermissionDenied { path, source },
         Error::Unauthenticated { path, .. } => Error::Unauthenticated { path, source },
         // Of listings and batches of deletions the client tells no kinds.
+        Error::PermissionDenied { path, .. } if doubts_credentials(&words) => {
+            Error::Unauthenticated { path, source }
+        }
+        Error::PermissionDenied { path, .. } => Error::PermissionDenied { path, source },
         Error::Generic { store, source: cause } => {
             let text = cause.to_string();
             let path = String::new();
+            if doubts_credentials(&words) {
+                return Error::Unauthenticated { path, source };
+            }
             let refused = ["403 Forbidden", "AccessDenied", "AuthorizationFailure"];
             if refused.iter().any(|word| text.contains(word)) {
                 Error::PermissionDenied { path, source }
@@ -77,8 +84,35 @@ pub(super) fn words(error: &Error) -> String {
             let message = message.lines().next().unwrap_or_default();
             if message.is_empty() { code } else { format!("{code}: {message}") }
         }
-        _ => chain(error),
+        _ => unreachable(error).unwrap_or_else(|| match error {
+            Error::Generic { source, .. } => chain(&**source),
+            error => chain(error),
+        }),
     }
+}
+
+/// Why no answer came, without the client's tries around it.
+fn unreachable(error: &Error) -> Option<String> {
+    let mut cause: &(dyn StdError + 'static) = error;
+    let mut is_of_http = false;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+        is_of_http |= cause.is::<HttpError>();
+    }
+    is_of_http.then(|| cause.to_string())
+}
+
+/// Whether other credentials would help, rather than more rights for these.
+pub(super) fn doubts_credentials(words: &str) -> bool {
+    let codes = [
+        "InvalidAccessKeyId",
+        "SignatureDoesNotMatch",
+        "ExpiredToken",
+        "InvalidToken",
+        "AuthenticationFailed",
+        "InvalidAuthenticationInfo",
+    ];
+    codes.iter().any(|code| words.starts_with(code))
 }
 
 impl<S: fmt::Display> fmt::Display for Bucket<S> {

@@ -13,6 +13,7 @@ use super::super::dbfs::Dbfs;
 use super::super::error::{Fault, StoreError};
 use super::super::files_api::FilesApi;
 use super::bucket::words;
+use super::probe::{Right, need};
 use super::{TableStores, split};
 
 /// A CSV of so many bytes has a hundred thousand rows and more.
@@ -53,6 +54,10 @@ impl TableStores {
         let store = self.bucket(&bucket).await?;
         let failed = |error: Error| match error {
             Error::NotFound { .. } => Fault::Missing,
+            Error::Unauthenticated { .. } => Fault::Credentials(words(&error)),
+            Error::PermissionDenied { .. } => {
+                Fault::Forbidden { need: need(&bucket, Right::Read).to_owned(), told: words(&error) }
+            }
             error => Fault::Unreachable { told: words(&error), cause: None },
         };
         let found = store.get(&key).await.map_err(failed)?;

@@ -9,7 +9,7 @@ use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions}
 use url::Url;
 use uuid::Uuid;
 
-use super::bucket::words;
+use super::bucket::{doubts_credentials, words};
 
 /// What keeps tables from working.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +21,7 @@ pub(crate) struct Problem {
 
 /// What is done with files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Right {
+pub(super) enum Right {
     List,
     Write,
     Read,
@@ -42,7 +42,7 @@ pub(super) async fn probe(bucket: &Location, store: &Arc<dyn ObjectStore>, table
     let written = create().await;
     if let Err(error) = &written {
         note(told(bucket, Right::Write, error));
-        if !is_refusal(error) || doubts_credentials(error) {
+        if !is_refusal(error) || doubts_credentials(&words(error)) {
             // The other rights would fail in the same way.
             return problems;
         }
@@ -91,34 +91,21 @@ fn told(bucket: &Location, right: Right, error: &Error) -> String {
         Right::Read => "read",
         Right::Delete => "delete",
     };
-    if doubts_credentials(error) {
-        return format!("the credentials are not accepted ({})", words(error));
+    let words = words(error);
+    if doubts_credentials(&words) {
+        format!("the credentials are not accepted ({words})")
+    } else if is_refusal(error) {
+        format!("no right to {verb}: {} is needed ({words})", need(bucket, right))
+    } else {
+        format!("cannot {verb}: {words}")
     }
-    if is_refusal(error) {
-        return format!("no right to {verb}: {} is needed ({})", need(bucket, right), words(error));
-    }
-    format!("cannot {verb}: {}", words(error))
 }
 
 fn is_refusal(error: &Error) -> bool {
     matches!(error, Error::PermissionDenied { .. } | Error::Unauthenticated { .. })
 }
 
-/// Whether other credentials would help, rather than more rights for these.
-fn doubts_credentials(error: &Error) -> bool {
-    let codes = [
-        "InvalidAccessKeyId",
-        "SignatureDoesNotMatch",
-        "ExpiredToken",
-        "InvalidToken",
-        "AuthenticationFailed",
-        "InvalidAuthenticationInfo",
-    ];
-    let words = words(error);
-    codes.iter().any(|code| words.starts_with(code))
-}
-
-fn need(bucket: &Location, right: Right) -> &'static str {
+pub(super) fn need(bucket: &Location, right: Right) -> &'static str {
     match (bucket, right) {
         (Location::S3 { .. }, Right::List) => "s3:ListBucket on the bucket",
         (Location::S3 { .. }, Right::Write) => "s3:PutObject",

@@ -63,12 +63,27 @@ async fn the_probe_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_nobody_answers_for_is_told_in_few_words() {
+    // A port that was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let shop = Shop::new(Server::s3(&format!("http://127.0.0.1:{port}"), "any", "any"));
+    let done = shop.run(&["status", "--control-table", "db.c"]).await;
+    let error = done.err.lines().find(|line| line.starts_with("error: ")).unwrap();
+    assert!(error.starts_with("error: could not list `s3://heartbeat/wh "), "{done:?}");
+    assert!(error.contains("/db.db/c`: Connection refused"), "{done:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_key_is_told_and_not_shown() {
     let Some(servers) = Servers::real() else { return };
     let shop = Shop::new(Server::s3(servers.get("S3B"), servers.get("S3B_ACCESS_KEY"), "a-wrong-secret"));
     let done = shop.run(&["init", "--control-table", "db.c", "--sensor-table", "db.s"]).await;
     assert_eq!(done.code, Some(1), "{done:?}");
-    assert!(done.err.contains("SignatureDoesNotMatch") && !done.err.contains("a-wrong-secret"), "{done:?}");
+    assert!(done.err.contains("the credentials are not accepted: SignatureDoesNotMatch"), "{done:?}");
+    assert!(!done.err.contains("a-wrong-secret") && !done.err.contains("no right"), "{done:?}");
+    let csv = format!("{}/feed.csv", shop.warehouse);
+    let done = shop.run(&["feed", "--control-table", "db.c", "--csv", &csv]).await;
+    assert!(done.err.contains("the credentials are not accepted (SignatureDoesNotMatch"), "{done:?}");
     let workspace = StandIn::start(StandInConfig::default()).await.unwrap();
     shop.acon(&workspace.url());
     std::fs::create_dir(shop.path().join("triggers")).unwrap();
