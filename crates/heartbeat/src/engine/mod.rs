@@ -29,7 +29,7 @@ use std::sync::{Arc, Mutex as StdMutex};
 use heartbeat_core::position::Position;
 use heartbeat_core::row::{ControlRow, SensorRow};
 use heartbeat_core::sensor::View;
-use heartbeat_core::table::{Blobs, Changes, Table};
+use heartbeat_core::table::{Blobs, Changes, Snapshot, Table};
 use jiff::Timestamp;
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -92,6 +92,8 @@ pub struct Engine<C: Table<ControlRow>, S: Table<SensorRow>, B> {
     prepared: StdMutex<HashMap<Lane, Arc<Prepared>>>,
     control_commits: Tally,
     sensor_commits: Tally,
+    /// How often a version that was known had other rows.
+    replaced: AtomicU64,
 }
 
 /// Commits to a table.
@@ -133,8 +135,16 @@ type Held<'e, C, S> =
 
 type LoadedBy<C, S> = Loaded<<C as Table<ControlRow>>::Backing, <S as Table<SensorRow>>::Backing>;
 
-/// Versions of the control and of the sensor table.
-pub type Versions = (u64, u64);
+/// What tells the tables at one moment from what they are at another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Versions {
+    /// Of the control table.
+    pub control: u64,
+    /// Of the sensor table.
+    pub sensor: u64,
+    /// How often this engine found other rows in a version that it knew.
+    replaced: u64,
+}
 
 impl<C, S, B> Engine<C, S, B>
 where
@@ -154,6 +164,7 @@ where
             prepared: StdMutex::default(),
             control_commits: Tally::default(),
             sensor_commits: Tally::default(),
+            replaced: AtomicU64::default(),
         }
     }
 
@@ -186,11 +197,16 @@ where
     pub async fn view(&self) -> Result<(Arc<View>, Versions), EngineError> {
         let mut held = self.newest.lock().await;
         let loaded = self.load(&mut held).await?;
-        let current = (Arc::clone(&loaded.view), loaded.versions());
-        self.control_commits.seen(current.1.0);
-        self.sensor_commits.seen(current.1.1);
+        let versions = Versions {
+            control: loaded.control.version,
+            sensor: loaded.sensor.version,
+            replaced: self.replaced.load(Ordering::Relaxed),
+        };
+        self.control_commits.seen(versions.control);
+        self.sensor_commits.seen(versions.sensor);
+        let view = Arc::clone(&loaded.view);
         *held = Some(loaded);
-        Ok(current)
+        Ok((view, versions))
     }
 
     /// Both tables as they were read last, whatever has become of them since: where that is good enough, for each question
@@ -228,10 +244,34 @@ where
         let sensor =
             if known_sensor { None } else { Some(self.sensor.load().await.map_err(store("sensor"))?) };
         match (known, control, sensor) {
-            (Some(known), control, sensor) => Ok(known.renewed(control, sensor)),
+            (Some(known), control, sensor) => {
+                self.note_replaced("control", known.control.version, &known.view.control, control.as_ref());
+                self.note_replaced("sensor", known.sensor.version, &known.view.sensor, sensor.as_ref());
+                Ok(known.renewed(control, sensor))
+            }
             (None, Some(control), Some(sensor)) => Ok(Loaded::new(control, sensor)),
             // What is not known is not current.
             (None, _, _) => Err(EngineError::Contended { table: "control" }),
+        }
+    }
+
+    /// Notes that a version has other rows than it had. A writer that does not ask whether an entry of the log is there,
+    /// as Spark on S3, replaces ours; what the tables say now is repaired as after a crash.
+    fn note_replaced<R: PartialEq, X>(
+        &self,
+        table: &'static str,
+        version: u64,
+        rows: &[R],
+        read: Option<&Snapshot<R, X>>,
+    ) {
+        if read.is_some_and(|read| read.version <= version && read.rows != rows) {
+            self.replaced.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(
+                table,
+                version,
+                "another writer replaced a commit, and what it told is lost: let heartbeat be the only writer of its tables \
+                 on this store (docs/stores.md)"
+            );
         }
     }
 

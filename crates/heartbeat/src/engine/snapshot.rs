@@ -6,8 +6,6 @@ use heartbeat_core::row::{ControlRow, SensorRow};
 use heartbeat_core::sensor::View;
 use heartbeat_core::table::{Changes, Commit, Record, Snapshot, Table};
 
-use super::Versions;
-
 /// A snapshot of each table. The rows are in the view.
 #[derive(Debug, Clone)]
 pub(super) struct Loaded<C, S> {
@@ -36,10 +34,6 @@ impl<C, S> Loaded<C, S> {
         let (control, control_rows) = Stamp::of(control);
         let (sensor, sensor_rows) = Stamp::of(sensor);
         Self { control, sensor, view: Arc::new(View::new(control_rows, sensor_rows)) }
-    }
-
-    pub(super) fn versions(&self) -> Versions {
-        (self.control.version, self.sensor.version)
     }
 
     /// With what was read anew.

@@ -1,5 +1,7 @@
 //! What goes on beside a daemon: feeds, other daemons, brokers that are gone.
 
+use std::collections::BTreeMap;
+
 use heartbeat::broker::Broker;
 use tokio::net::TcpListener;
 
@@ -22,6 +24,43 @@ async fn feed_counts_at_once() {
     yard.runs_end(22, 1, &daemon).await;
     yard.runs_end(23, 1, &daemon).await;
     assert_eq!(yard.runs(21), [], "its row is gone");
+    daemon.stop().await;
+}
+
+/// As Spark does on S3, which does not ask whether an entry of the log is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commit_that_another_writer_replaces_is_told_and_made_good() {
+    let yard = Yard::new("jobs: {21: {}}").await;
+    yard.feed("folder x 21 TRUE\nfolder y 21 TRUE").await;
+    let daemon = yard.daemon().await;
+    daemon.ready().await;
+    yard.file("x", "1.txt");
+    let statuses = async || {
+        let rows = yard.control().await.into_iter();
+        rows.map(|row| (row.sensor_id.unwrap_or_default(), row.status)).collect::<BTreeMap<_, _>>()
+    };
+    let has_news = async || match statuses().await.get("x") {
+        Some(Some(status)) if status == "NEW_EVENT_AVAILABLE" => Ok(()),
+        other => Err((other.cloned(), daemon.log().text())),
+    };
+    until("news of x", has_news).await;
+    let log = yard.table_dir("control").join("_delta_log");
+    let entries = std::fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().path());
+    let newest = entries.filter(|path| path.extension().is_some_and(|end| end == "json")).max().unwrap();
+    let draft = yard.path().join("foreign.json");
+    std::fs::write(&draft, r#"{"commitInfo":{"timestamp":1,"operation":"UPDATE","operationParameters":{}}}"#)
+        .unwrap();
+    std::fs::rename(&draft, &newest).unwrap();
+    until("the daemon to tell of it", async || {
+        let text = daemon.log().text();
+        if text.contains("another writer replaced a commit") { Ok(()) } else { Err(text) }
+    })
+    .await;
+    until("news of x once more", has_news).await;
+    yard.file("y", "1.txt");
+    yard.runs_end(21, 1, &daemon).await;
+    let run = &yard.runs(21)[0];
+    assert_eq!(told(run).len(), 2, "both rows' news: {run:?}");
     daemon.stop().await;
 }
 
