@@ -114,9 +114,10 @@ fn check(name: &str, text: &str) -> Result<(), &'static str> {
 }
 
 fn is_url(text: &str) -> bool {
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    let authority = rest.map(|rest| rest.split(['/', '?', '#', '\\']).next().unwrap_or_default());
-    authority.is_some_and(|authority| !authority.is_empty() && !authority.contains(['@', ' ']))
+    let Some((scheme, rest)) = text.split_once("://") else { return false };
+    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    let is_http = ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+    is_http && !authority.is_empty() && !authority.contains(['@', ' '])
 }
 
 /// All options, for the check and the reference page. Each may be `env:NAME`, `file:PATH`, `scope:SCOPE/KEY`.
@@ -228,6 +229,7 @@ mod tests {
             ("aws_allow_http", "True"),
             ("aws_allow_http", "env:ALLOW"),
             ("aws_endpoint", "http://127.0.0.1:9000/below"),
+            ("aws_endpoint", "HTTPS://[::1]:9000"),
             ("aws_server_side_encryption", "aws:kms:dsse"),
         ] {
             set(name, text).unwrap();

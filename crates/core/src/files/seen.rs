@@ -126,7 +126,7 @@ impl FilesPosition {
         let mut absent = |difference: &mut Difference, name: String, gone: Option<Timestamp>| match gone {
             _ if !stretch.whole => {}
             None => difference.missing.push(name),
-            Some(at) if now.duration_since(at) > REMEMBERED => {
+            Some(at) if is_long_gone(at, now) => {
                 is_forgetting_due |= now.duration_since(at) > FORGOTTEN_ALONE;
                 difference.forgotten.push(name);
             }
@@ -290,6 +290,7 @@ struct Edits {
 #[derive(Debug)]
 pub struct Change {
     position: FilesPosition,
+    now: Timestamp,
     /// By run: names that are added to it, and marks.
     edits: BTreeMap<usize, Edits>,
     /// Names behind all runs.
@@ -302,28 +303,35 @@ impl Change {
     fn plan(mut position: FilesPosition, difference: Difference, now: Timestamp, most_inline: usize) -> Self {
         let Difference { new, missing, back, forgotten } = difference;
         let mut edits: BTreeMap<usize, Edits> = BTreeMap::new();
-        let mut mark = |position: &FilesPosition, name: String, mark: Mark| {
-            if let Some(run) = position.run_of(&name) {
-                edits.entry(run).or_default().marked.insert(name, mark);
+        let mut marks = |position: &FilesPosition, name: String, mark: Mark| {
+            let Some(run) = position.run_of(&name) else { return };
+            let marked = &mut edits.entry(run).or_default().marked;
+            match mark {
+                // A file that was seen to be there is not forgotten.
+                Mark::Forgotten => drop(marked.entry(name).or_insert(mark)),
+                Mark::Gone(_) | Mark::Back => drop(marked.insert(name, mark)),
             }
         };
         for name in missing {
             if position.seen.remove(&name) {
                 position.gone.insert(name, now);
             } else {
-                mark(&position, name, Mark::Gone(now));
+                marks(&position, name, Mark::Gone(now));
             }
         }
         for name in back {
             if position.gone.remove(&name).is_some() {
                 position.seen.insert(name);
             } else {
-                mark(&position, name, Mark::Back);
+                marks(&position, name, Mark::Back);
             }
         }
+        // What a listing has shown may be long ago, or of another row: the position has the last word.
         for name in forgotten {
-            if position.gone.remove(&name).is_none() {
-                mark(&position, name, Mark::Forgotten);
+            match position.gone.get(&name) {
+                Some(at) if is_long_gone(*at, now) => drop(position.gone.remove(&name)),
+                Some(_) => {}
+                None => marks(&position, name, Mark::Forgotten),
             }
         }
         position.seen.extend(new);
@@ -349,7 +357,7 @@ impl Change {
         {
             (joined, names) = (joined - 1, names + before);
         }
-        Self { position, edits, tail, joined }
+        Self { position, now, edits, tail, joined }
     }
 
     /// Digests of the runs whose files are read for it.
@@ -361,17 +369,17 @@ impl Change {
 
     /// The position after it, and the files that it names anew. They must be stored before the position is.
     pub fn carry_out(self, files: &RunFiles) -> Result<(FilesPosition, Vec<NewRun>), BadRun> {
-        let Self { mut position, mut edits, tail, joined } = self;
+        let Self { mut position, now, mut edits, tail, joined } = self;
         let mut written = Vec::new();
         let mut runs = Vec::new();
         let mut last = Writer::default();
         for (index, run) in position.runs.into_iter().enumerate() {
             let changes = edits.remove(&index);
             if index >= joined {
-                rewrite(&mut last, &run, changes.unwrap_or_default(), files, &mut written)?;
+                rewrite(&mut last, &run, changes.unwrap_or_default(), files, now, &mut written)?;
             } else if let Some(changes) = changes {
                 let mut writer = Writer::default();
-                rewrite(&mut writer, &run, changes, files, &mut written)?;
+                rewrite(&mut writer, &run, changes, files, now, &mut written)?;
                 written.extend(writer.finish());
             } else {
                 runs.push(run);
@@ -415,6 +423,7 @@ fn rewrite(
     run: &Run,
     edits: Edits,
     files: &RunFiles,
+    now: Timestamp,
     written: &mut Vec<NewRun>,
 ) -> Result<(), BadRun> {
     let mut names = Names::parse(files.get(&run.sha256).ok_or(BadRun)?)?.behind(None)?;
@@ -430,7 +439,7 @@ fn rewrite(
             None => Some(gone),
             Some(Mark::Gone(at)) => Some(Some(at)),
             Some(Mark::Back) => Some(None),
-            Some(Mark::Forgotten) => None,
+            Some(Mark::Forgotten) => Some(gone).filter(|gone| !gone.is_some_and(|at| is_long_gone(at, now))),
         };
         match added.next_if(|(added, _)| *added == name) {
             Some((_, gone)) => push(writer, &name, gone, largest, written),
@@ -441,6 +450,10 @@ fn rewrite(
         push(writer, &added, gone, largest, written);
     }
     Ok(())
+}
+
+fn is_long_gone(gone: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(gone) > REMEMBERED
 }
 
 fn push(writer: &mut Writer, name: &str, gone: Option<Timestamp>, largest: u64, written: &mut Vec<NewRun>) {

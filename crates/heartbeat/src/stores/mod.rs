@@ -128,7 +128,7 @@ impl Store {
         secrets: &Arc<Secrets>,
     ) -> Result<Self, StoreError> {
         match location {
-            Location::Local(path) => Ok(Self::Local(local::Local::new(path))),
+            Location::Local(path) => Ok(Self::Local(local::Local::open(path).await?)),
             Location::S3 { bucket, folder } => {
                 Ok(Self::S3(Box::new(s3::S3::open(bucket, folder, options, secrets).await?)))
             }
@@ -140,17 +140,14 @@ impl Store {
                 Ok(Self::Gcs(Box::new(gcs::Gcs::open(bucket, folder, options, secrets).await?)))
             }
             // Where Databricks mounts them, the mount is used: it needs no token.
-            Location::Volume(path) if local::is_directory(path) => Ok(Self::Local(local::Local::new(path))),
-            Location::Volume(path) => {
-                Ok(Self::Volume(Box::new(files_api::FilesApi::open(path, secrets).await?)))
-            }
-            Location::Dbfs(path) => {
-                let mounted = format!("/dbfs{path}");
-                if local::is_directory(&mounted) {
-                    return Ok(Self::Local(local::Local::new(&mounted)));
-                }
-                Ok(Self::Dbfs(Box::new(dbfs::Dbfs::open(path, secrets).await?)))
-            }
+            Location::Volume(path) => Ok(match local::Local::mounted(path).await? {
+                Some(mounted) => Self::Local(mounted),
+                None => Self::Volume(Box::new(files_api::FilesApi::open(path, secrets).await?)),
+            }),
+            Location::Dbfs(path) => Ok(match local::Local::mounted(&format!("/dbfs{path}")).await? {
+                Some(mounted) => Self::Local(mounted),
+                None => Self::Dbfs(Box::new(dbfs::Dbfs::open(path, secrets).await?)),
+            }),
         }
     }
 
@@ -185,7 +182,7 @@ impl Store {
     /// has any.
     pub async fn create(&self, path: &str, body: Bytes, deadline: Instant) -> Result<Created, StoreError> {
         match self {
-            Self::Local(store) => store.create(path, body).await,
+            Self::Local(store) => store.create(path, body, deadline).await,
             Self::S3(store) => store.create(path, body, deadline).await,
             Self::Azure(store) => store.create(path, body, deadline).await,
             Self::Gcs(store) => store.create(path, body, deadline).await,
@@ -198,7 +195,7 @@ impl Store {
     /// The first [`LONGEST_BODY`] bytes of a file; `None` when there is none.
     pub async fn read(&self, path: &str, deadline: Instant) -> Result<Option<Bytes>, StoreError> {
         match self {
-            Self::Local(store) => store.read(path).await,
+            Self::Local(store) => store.read(path, deadline).await,
             Self::S3(store) => store.read(path, deadline).await,
             Self::Azure(store) => store.read(path, deadline).await,
             Self::Gcs(store) => store.read(path, deadline).await,
@@ -211,7 +208,7 @@ impl Store {
     /// Removes a file; one that is not there is no error.
     pub async fn delete(&self, path: &str, deadline: Instant) -> Result<(), StoreError> {
         match self {
-            Self::Local(store) => store.delete(path).await,
+            Self::Local(store) => store.delete(path, deadline).await,
             Self::S3(store) => store.delete(path, deadline).await,
             Self::Azure(store) => store.delete(path, deadline).await,
             Self::Gcs(store) => store.delete(path, deadline).await,

@@ -179,6 +179,43 @@ fn names_of_runs_are_forgotten_along_with_other_changes() {
     assert_eq!(scene.position.names(), 1_701);
 }
 
+/// A listing in parts takes many looks, and rows of a folder take turns.
+#[test]
+fn forgetting_that_another_look_has_found_out_asks_the_position() {
+    let mut scene = Scene::new();
+    scene.there.extend((0..2_000).map(name));
+    scene.look(EVERYTHING, true);
+    scene.there.retain(|there| *there >= name(20));
+    scene.look(EVERYTHING, true);
+    let gone = scene.now;
+    scene.now += REMEMBERED + SignedDuration::from_secs(1);
+    let inline = name(1_990);
+    scene.position.seen.remove(&inline);
+    scene.position.gone.insert(inline.clone(), scene.now);
+    let mut change = |difference: Difference, now: Timestamp| {
+        let change = scene.position.change(difference, now, MOST_INLINE);
+        let files = change.needed().map(|digest| (digest.to_owned(), scene.files[digest].clone())).collect();
+        let (position, written) = change.carry_out(&files).unwrap();
+        scene.files.extend(written.into_iter().map(|(run, file)| (run.sha256, file.into())));
+        (position.names(), position)
+    };
+    let forgotten = |names: &[String]| Difference { forgotten: names.to_vec(), ..Difference::default() };
+    // One that is there, one that was seen to be gone lately, and one that is gone for long, but not yet at that time.
+    assert_eq!(change(forgotten(&[name(500), inline]), scene.now).0, 2_000);
+    assert_eq!(change(forgotten(&[name(3)]), gone).0, 2_000);
+    assert_eq!(change(forgotten(&[name(3)]), scene.now).0, 1_999);
+    // It came back while a listing was under way.
+    let both = Difference { back: vec![name(3)], ..forgotten(&[name(3)]) };
+    let (names, position) = change(both, scene.now);
+    let seen = position.compare(
+        &[&name(3)],
+        Stretch { after: None, upto: Some(&name(3)), whole: false },
+        &scene.files,
+        scene.now,
+    );
+    assert_eq!((names, seen.unwrap()), (2_000, Difference::default()));
+}
+
 /// A mark for a name that a run does not hold is somebody else's.
 #[test]
 fn marks_of_other_names_add_none() {

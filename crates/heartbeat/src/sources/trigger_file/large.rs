@@ -154,12 +154,16 @@ pub(super) async fn look(
             take(pass, group.name, cursor, sight, gain).await;
         }
     }
-    let root = match &*pass.store {
-        Store::Local(local) => Some(local.root()),
-        _ => None,
-    };
-    if let (Some(root), Some(last)) = (root, &memory.listed) {
-        memory.large.is_current &= last.stand(root);
+    if let (Store::Local(local), Some(last)) = (&*pass.store, memory.listed.take()) {
+        let was_current = std::mem::take(&mut memory.large.is_current);
+        let root = local.root().to_owned();
+        let stand = move || {
+            let stands = last.stand(&root);
+            Ok((last, stands))
+        };
+        let (last, stands) = local.call(group.name, pass.deadline, stand).await?;
+        memory.listed = Some(last);
+        memory.large.is_current = was_current && stands;
     }
     let broke_off = full_listing(pass, group, &folder, memory, &mut gains, &mut now).await.err();
     let broke_off = match broke_off {

@@ -46,14 +46,12 @@ pub use self::runs::{Beside, MemoryRuns, NoRuns, RunStore};
 use self::sweep::Swept;
 use self::trust::Judge;
 use crate::secrets::Secrets;
+use crate::stores::local;
 use crate::stores::queue::Queue;
 use crate::stores::{Fault, Listing, Order, Start, Store, StoreError, TrafficCount};
 
 /// Requests that wait for an answer at a time.
 const AT_A_TIME: usize = 16;
-
-/// Folders of this machine that are read at a time.
-const READERS: usize = 8;
 
 /// Trigger files below one base folder.
 pub struct TriggerFileSource {
@@ -136,6 +134,8 @@ struct Memory {
 /// Directories in which nothing was new for these questions.
 #[derive(Debug)]
 struct Quiet {
+    /// The folder, as calls about it name it.
+    about: String,
     directories: here::Directories,
     asks: Vec<Ask>,
 }
@@ -161,7 +161,7 @@ impl TriggerFileSource {
             limits: Limits::default(),
             opened: tokio::sync::Mutex::default(),
             folders: Mutex::default(),
-            verdicts: Mutex::default(),
+            verdicts: trust::Verdicts::default(),
             beside: Mutex::default(),
             told: Mutex::default(),
         }
@@ -243,8 +243,18 @@ impl TriggerFileSource {
             Ok((store, _, queue)) => (store, queue.is_some()),
             Err(error) => return asks.iter().map(|_| Err(again(&error))).collect(),
         };
-        let probes: Vec<_> = asks.iter().map(|ask| probe(&store, has_queue, ask, deadline)).collect();
-        stream::iter(probes).buffered(AT_A_TIME).collect().await
+        // Many jobs may wait for one folder.
+        let names: BTreeSet<&str> = asks.iter().filter_map(folder_of).collect();
+        let probes: Vec<_> = names.iter().map(|name| probe(&store, has_queue, name, deadline)).collect();
+        let probed: Vec<_> = stream::iter(probes).buffered(AT_A_TIME).collect().await;
+        let probed: BTreeMap<&str, _> = names.into_iter().zip(probed).collect();
+        let found = |ask| folder_of(ask).and_then(|name| probed.get(name));
+        let answers = asks.iter().map(|ask| match found(ask) {
+            None => Ok(None),
+            Some(Ok(remark)) => Ok(remark.clone()),
+            Some(Err(error)) => Err(error.to_source()),
+        });
+        answers.collect()
     }
 
     async fn open(&self) -> Result<Open, SourceError> {
@@ -405,7 +415,7 @@ impl<'a> Pass<'a> {
         if let Store::Local(_) = &*self.store {
             alone = self.stand(groups, answers).await;
         }
-        let at_a_time = if matches!(*self.store, Store::Local(_)) { READERS } else { AT_A_TIME };
+        let at_a_time = if matches!(*self.store, Store::Local(_)) { local::AT_A_TIME } else { AT_A_TIME };
         let mut sweeps = plan.sweeps;
         // Folders that turn out to be large while they are swept come behind.
         while !(sweeps.is_empty() && alone.is_empty()) {
@@ -549,7 +559,11 @@ impl<'a> Pass<'a> {
     ) {
         if answers.iter().all(|(_, answer)| matches!(answer, Ok(Answer::Same))) {
             let asks = group.asks.iter().map(|index| self.asks[*index].clone()).collect();
-            memory.quiet = Some(Quiet { directories, asks });
+            let about = match &*self.store {
+                Store::Local(local) => local.name(group.name),
+                _ => String::new(),
+            };
+            memory.quiet = Some(Quiet { about, directories, asks });
         }
     }
 
@@ -577,11 +591,13 @@ impl<'a> Pass<'a> {
         }
         let (done, mut arriving) = tokio::sync::mpsc::unbounded_channel();
         let queue = Arc::new(Mutex::new(quiet));
-        for _ in 0..READERS {
-            let (queue, done, root) = (Arc::clone(&queue), done.clone(), local.root().to_owned());
+        for thread in local.calls().free_threads() {
+            let (queue, done, local) = (Arc::clone(&queue), done.clone(), local.clone());
             tokio::task::spawn_blocking(move || {
-                while let Some((index, quiet)) = queue.lock().unwrap_or_else(PoisonError::into_inner).pop() {
-                    let stands = quiet.directories.stand(&root);
+                let _thread = thread;
+                while let Some((index, quiet)) = pop(&queue) {
+                    let call = local.calls().begin(&quiet.about);
+                    let stands = call.is_some() && quiet.directories.stand(local.root());
                     if done.send((index, quiet, stands)).is_err() {
                         return;
                     }
@@ -602,6 +618,8 @@ impl<'a> Pass<'a> {
                 left.push(index);
             }
         }
+        // No thread was free for these.
+        left.extend(std::iter::from_fn(|| pop(&queue)).map(|(index, _)| index));
         left.sort_unstable();
         left
     }
@@ -645,13 +663,15 @@ impl<'a> Pass<'a> {
         };
         let (root, name, deadline) = (local.root().to_owned(), name.to_owned(), self.deadline);
         let pattern = self.source.config.pattern.clone();
-        blocking(move || {
-            let counts = move |path: &str, folder: &str| {
-                is_trigger(path) && pattern.as_ref().is_none_or(|pattern| pattern.matches(path, folder))
-            };
-            here::read(&root, &name, after.as_deref(), most, &counts, deadline)
-        })
-        .await?
+        let folder = name.clone();
+        local
+            .call(&folder, self.deadline, move || {
+                let counts = move |path: &str, folder: &str| {
+                    is_trigger(path) && pattern.as_ref().is_none_or(|pattern| pattern.matches(path, folder))
+                };
+                here::read(&root, &name, after.as_deref(), most, &counts, deadline)
+            })
+            .await
     }
 
     /// Whether a file in a folder can be news.
@@ -714,19 +734,23 @@ struct Found {
     doubts: bool,
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Fault::Unreachable { told: error.to_string(), cause: None }.of("the file system"))
+fn pop<T>(queue: &Mutex<Vec<T>>) -> Option<T> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner).pop()
+}
+
+fn folder_of(ask: &Ask) -> Option<&str> {
+    match &ask.asset {
+        Asset::Folder { name } => Some(name),
+        Asset::Topic { .. } => None,
+    }
 }
 
 async fn probe(
     store: &Store,
     has_queue: bool,
-    ask: &Ask,
+    name: &str,
     deadline: Instant,
-) -> Result<Option<String>, SourceError> {
-    let Asset::Folder { name } = &ask.asset else { return Ok(None) };
+) -> Result<Option<String>, StoreError> {
     let prefix = format!("{name}/");
     let listing = Listing { prefix: &prefix, start: Start::Beginning, limit: 1 };
     let page = match store.list(&listing, deadline).await {

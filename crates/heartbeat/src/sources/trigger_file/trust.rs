@@ -47,8 +47,31 @@ pub(super) struct Judge<'a> {
     pub(super) deadline: Instant,
 }
 
-/// Verdicts by path and content.
-pub(super) type Verdicts = Mutex<HashMap<Content, Verdict>>;
+/// Verdicts of earlier looks.
+#[derive(Debug, Default)]
+pub(super) struct Verdicts(Mutex<Kept>);
+
+/// Verdicts by path and content, with the keys that they were given by.
+#[derive(Debug, Default)]
+struct Kept {
+    keys: Vec<Secret>,
+    verdicts: HashMap<Content, Verdict>,
+}
+
+impl Verdicts {
+    fn get(&self, keys: &[Secret], content: &Content) -> Option<Verdict> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.verdicts.get(content).filter(|_| kept.keys == keys).cloned()
+    }
+
+    fn keep(&self, keys: &[Secret], content: Content, verdict: Verdict) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.keys != keys || kept.verdicts.len() >= MOST_KEPT {
+            *kept = Kept { keys: keys.to_vec(), verdicts: HashMap::new() };
+        }
+        kept.verdicts.insert(content, verdict);
+    }
+}
 
 /// A path with what tells its content from another.
 type Content = (String, Option<String>, u64, Option<Timestamp>);
@@ -72,7 +95,8 @@ impl Judge<'_> {
         let must = must || matches!(self.trust, TriggerTrust::Owners(_));
         let left = self.deadline.saturating_duration_since(Instant::now());
         let until = Instant::now() + left / 2;
-        Ok(super::blocking(move || super::here::complete(&root, &folder, &files, until, must)).await??)
+        let complete = move || super::here::complete(&root, &folder, &files, until, must);
+        Ok(local.call(self.sensor_id, self.deadline, complete).await?)
     }
 
     /// Judges files, several at a time; what is found stands for the next look too, should time run out. Only signatures need
@@ -99,8 +123,7 @@ impl Judge<'_> {
                 }
                 let path = format!("{}/{}", self.sensor_id, file.path);
                 let name = (path.clone(), file.etag.clone(), file.size, file.modified);
-                let known = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
-                if let Some(known) = known {
+                if let Some(known) = self.verdicts.get(self.keys, &name) {
                     return Ok(known);
                 }
                 let body = self.store.read(&path, self.deadline).await?;
@@ -109,11 +132,7 @@ impl Judge<'_> {
                     Ok(()) => Verdict::Trusted,
                     Err(why) => Verdict::Not(why.to_owned()),
                 };
-                let mut verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
-                if verdicts.len() >= MOST_KEPT {
-                    verdicts.clear();
-                }
-                verdicts.insert(name, verdict.clone());
+                self.verdicts.keep(self.keys, name, verdict.clone());
                 Ok(verdict)
             }
         }

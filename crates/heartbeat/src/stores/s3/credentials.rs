@@ -27,7 +27,10 @@ const FAILURE_STANDS: Duration = Duration::from_secs(15);
 /// Region of AWS: of the option, the environment or the profile, in the order of AWS's SDKs.
 pub(crate) fn region(set: &Set) -> String {
     let said = set.value("aws_region", &["AWS_REGION", "AWS_DEFAULT_REGION"]);
-    said.or_else(|| region_of_profile(set)).unwrap_or_else(|| "us-east-1".to_owned())
+    // Where the login is not of a profile, neither is the region.
+    let is_of_profile = || set.own("aws_access_key_id").is_none();
+    said.or_else(|| is_of_profile().then(|| region_of_profile(set))?)
+        .unwrap_or_else(|| "us-east-1".to_owned())
 }
 
 /// Facts: docs.aws.amazon.com/cli/latest/userguide/cli-configure-files.html (sections `default` and `profile NAME`).
@@ -37,7 +40,7 @@ fn region_of_profile(set: &Set) -> Option<String> {
     let file = ini::Ini::load_from_file_noescape(crate::paths::at_home(file)).ok()?;
     let profile = set.value("aws_profile", &["AWS_PROFILE"]).unwrap_or_else(|| "default".to_owned());
     let section = match profile.as_str() {
-        "default" => file.section(Some("default")).or_else(|| file.section(Some("profile default"))),
+        "default" => file.section(Some("profile default")).or_else(|| file.section(Some("default"))),
         named => file.section(Some(format!("profile {named}"))),
     };
     section?.get("region").map(str::trim).filter(|region| !region.is_empty()).map(str::to_owned)

@@ -92,6 +92,7 @@ fn half_a_login_and_two_are_refused(#[case] options: &[(&'static str, &str)], #[
 #[case(&[("aws_profile", "etl")], &[], "eu-west-3")]
 #[case(&[], &[("AWS_PROFILE", "etl")], "eu-west-3")]
 #[case(&[("aws_profile", "bare")], &[], "us-east-1")]
+#[case(&[("aws_access_key_id", "k"), ("aws_secret_access_key", "s")], &[], "us-east-1")]
 #[case(&[("aws_profile", "etl")], &[("AWS_DEFAULT_REGION", "eu-south-1")], "eu-south-1")]
 #[case(&[("aws_profile", "etl"), ("aws_region", "sa-east-1")], &[("AWS_REGION", "eu-south-1")], "sa-east-1")]
 fn region_is_that_of_the_option_the_environment_or_the_profile(

@@ -38,22 +38,22 @@ fn explained(error: Error) -> Error {
             Error::Generic { store: "bucket", source }
         }
         Error::Unauthenticated { path, .. } => Error::Unauthenticated { path, source },
-        // Of listings and batches of deletions the client tells no kinds.
         Error::PermissionDenied { path, .. } if doubts_credentials(&words) => {
             Error::Unauthenticated { path, source }
         }
         Error::PermissionDenied { path, .. } => Error::PermissionDenied { path, source },
+        // Of listings and batches of deletions the client tells no kinds. A token that has expired is no refusal (400):
+        // whoever renews it may be late.
         Error::Generic { store, source: cause } => {
             let text = cause.to_string();
             let path = String::new();
-            if doubts_credentials(&words) {
-                return Error::Unauthenticated { path, source };
-            }
-            let refused = ["403 Forbidden", "AccessDenied", "AuthorizationFailure"];
-            if refused.iter().any(|word| text.contains(word)) {
-                Error::PermissionDenied { path, source }
-            } else if text.contains("401 Unauthorized") {
+            let is_refused = ["403 Forbidden", "AccessDenied", "AuthorizationFailure"]
+                .iter()
+                .any(|word| text.contains(word));
+            if text.contains("401 Unauthorized") || (is_refused && doubts_credentials(&words)) {
                 Error::Unauthenticated { path, source }
+            } else if is_refused {
+                Error::PermissionDenied { path, source }
             } else {
                 Error::Generic { store, source }
             }

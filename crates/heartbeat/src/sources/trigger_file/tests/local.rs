@@ -211,6 +211,15 @@ async fn existing_and_old_files_are_no_news_where_it_is_so_configured() {
 }
 
 #[tokio::test]
+async fn a_folder_that_many_jobs_wait_for_is_probed_once() {
+    let folder = Folder::with(|_| {});
+    folder.put("a.txt");
+    let asks: Vec<Ask> = (0..50).map(|_| ask("my_trigger", Since::Now)).collect();
+    let probed = folder.source.probe(&asks, soon()).await;
+    assert!(probed.len() == 50 && probed.iter().all(|probed| matches!(probed, Ok(None))), "{probed:?}");
+}
+
+#[tokio::test]
 async fn unsigned_files_and_those_of_strangers_start_nothing() {
     let key = Secret::new("key");
     let folder = Folder::with(|config| {

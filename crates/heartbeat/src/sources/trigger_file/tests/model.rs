@@ -1,9 +1,10 @@
 //! Random histories of files that come, are overwritten, go, come late or under odd names, while listings fail or are cut
 //! off and the watcher is killed: every path is news once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
+use heartbeat_core::files::REMEMBERED;
 use jiff::Timestamp;
 
 use super::random::{self, Row, histories, limits};
@@ -21,7 +22,13 @@ struct World {
     stamp: u32,
     /// When a listing was first to leave files out.
     cut_off: Option<Timestamp>,
+    /// Files that were there at some time.
+    ever: BTreeSet<String>,
+    /// How often a file that had gone was made again after so long that names may be forgotten.
+    again: BTreeMap<String, u32>,
 }
+
+const BEGAN: &str = "2026-03-01T12:00:00Z";
 
 const FOLDERS: [&str; 4] = ["a", "a-b", "a.b", "b"];
 
@@ -45,9 +52,20 @@ impl World {
                 rows.push(Row::of(folder));
             }
         }
-        let now = "2026-03-01T12:00:00Z".parse().unwrap();
+        let now = BEGAN.parse().unwrap();
         memory(&store).set_now(now);
-        Self { rng, store, kept, source, rows, now, stamp: 0, cut_off: None }
+        Self {
+            rng,
+            store,
+            kept,
+            source,
+            rows,
+            now,
+            stamp: 0,
+            cut_off: None,
+            ever: BTreeSet::new(),
+            again: BTreeMap::new(),
+        }
     }
 
     fn name(&mut self) -> String {
@@ -72,13 +90,22 @@ impl World {
         format!("{folder}/{path}")
     }
 
+    fn put(&mut self, path: &str) {
+        let is_there = memory(&self.store).paths().iter().any(|there| there == path);
+        let is_late = self.now.duration_since(BEGAN.parse().unwrap()) >= REMEMBERED;
+        if !self.ever.insert(path.to_owned()) && !is_there && is_late {
+            *self.again.entry(path.to_owned()).or_default() += 1;
+        }
+        memory(&self.store).put(path, "Success");
+    }
+
     async fn step(&mut self) {
         match self.rng.u32(0..20) {
             0..=6 => {
                 let many = if self.rng.u32(0..12) == 0 { 30 } else { 1 };
                 for _ in 0..many {
                     let path = self.name();
-                    memory(&self.store).put(&path, "Success");
+                    self.put(&path);
                 }
             }
             7..=8 => {
@@ -103,8 +130,12 @@ impl World {
             // Killed: whatever was not committed is lost.
             11 => self.source = source(&mut self.rng, &self.store, &self.kept),
             12 => {
-                self.now += SignedDuration::from_mins(self.rng.i64(1..600));
+                let hours = if self.rng.u32(0..3) == 0 { 250 } else { 10 };
+                self.now += SignedDuration::from_mins(self.rng.i64(1..hours * 60));
                 memory(&self.store).set_now(self.now);
+                if self.cut_off.is_some_and(|at| self.now.duration_since(at) >= REMEMBERED) {
+                    memory(&self.store).clear_troubles();
+                }
             }
             _ => {
                 let is_partial = self.rng.u32(0..4) == 0;
@@ -156,7 +187,7 @@ impl World {
 
     fn verdict(&self) -> Result<(), String> {
         let there: BTreeSet<String> = memory(&self.store).paths().into_iter().collect();
-        self.rows.iter().try_for_each(|row| row.verdict(&there))
+        self.rows.iter().try_for_each(|row| row.verdict(&there, &self.again))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Random histories of files that a queue tells of: messages come late, in any order, twice, again after they were deleted,
 //! or never; listings are forbidden, fail or lag; rows wait; the watcher is killed. Every path is news once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
 use heartbeat_core::files::REMEMBERED;
@@ -296,7 +296,7 @@ impl World {
     fn verdict(&self) -> Result<(), String> {
         let there: BTreeSet<String> = self.memory().paths().into_iter().collect();
         let expected = if self.forbids_listing { &self.told } else { &there };
-        self.rows.iter().try_for_each(|row| row.verdict(expected))?;
+        self.rows.iter().try_for_each(|row| row.verdict(expected, &BTreeMap::new()))?;
         if self.messages().len() != self.strangers {
             let (left, strangers) = (self.messages().len(), self.strangers);
             return Err(format!("{left} messages are left of {strangers} that are nobody's"));
