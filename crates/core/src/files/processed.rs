@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 
+use super::change::RunFiles;
 use super::run::{BadRun, Run};
-use super::seen::{RunFiles, Stretch};
+use super::seen::Stretch;
 use crate::position::FilesPosition;
 
 impl FilesPosition {

@@ -8,9 +8,10 @@ use heartbeat_core::files::{Difference, stamp_of};
 use heartbeat_core::position::FilesPosition;
 use heartbeat_core::source::{Answer, Ask, SourceError};
 
+use super::Memory;
 use super::here::Directories;
 use super::judge::{self, FirstLook, Sight, Standing};
-use super::{Answers, Group, Memory, Pass};
+use super::pass::{Answers, Group, Pass};
 use crate::error_chain::chain;
 use crate::stores::{Listed, Store, StoreError};
 

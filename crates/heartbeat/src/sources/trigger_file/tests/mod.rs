@@ -7,11 +7,13 @@ mod queued;
 mod random;
 mod scale;
 
+use heartbeat_core::files::is_trigger;
 use heartbeat_core::position::{Manifest, Position};
 use heartbeat_core::secret::SecretRef;
-use heartbeat_core::source::Finding;
+use heartbeat_core::source::{Finding, Since};
 
 use super::*;
+use crate::stores::Order;
 
 fn ask(name: &str, since: Since) -> Ask {
     Ask { asset: Asset::Folder { name: name.to_owned() }, since }

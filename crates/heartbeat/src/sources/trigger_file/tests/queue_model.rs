@@ -24,8 +24,8 @@ struct World {
     now: Timestamp,
     number: u32,
     forbids_listing: bool,
-    /// Bodies that were sent, to be sent again.
-    sent: Vec<String>,
+    /// Messages that were sent, to be sent again: the file, and the body.
+    sent: Vec<(String, String)>,
     /// Files that a message was sent for, in folders that have rows.
     told: BTreeSet<String>,
     /// Messages that nobody deletes.
@@ -162,7 +162,7 @@ impl World {
         for _ in 0..times {
             self.send_of(path, body.clone());
         }
-        self.sent.push(body);
+        self.sent.push((path.to_owned(), body));
     }
 
     fn send_of(&mut self, path: &str, body: String) {
@@ -218,8 +218,7 @@ impl World {
             11 => {
                 // An old message comes once more.
                 if !self.sent.is_empty() {
-                    let body = self.sent[self.rng.usize(0..self.sent.len())].clone();
-                    let path = path_of(&body);
+                    let (path, body) = self.sent[self.rng.usize(0..self.sent.len())].clone();
                     self.send_of(&path, body);
                 }
             }
@@ -302,14 +301,6 @@ impl World {
             return Err(format!("{left} messages are left of {strangers} that are nobody's"));
         }
         Ok(())
-    }
-}
-
-/// The file that a message tells of, below the base.
-fn path_of(body: &str) -> String {
-    match events::read(body).unwrap().remove(0) {
-        events::Event::Created(created) => created.key.strip_prefix("base/").unwrap().to_owned(),
-        other @ events::Event::Other { .. } => panic!("{other:?}"),
     }
 }
 
