@@ -24,7 +24,7 @@ pub use kafka::{
     AwsLogin, Identity, Isolation, KafkaProduct, Login, Mechanism, NoRecord, OAuthLogin, ReadOptions, Sasl,
     Security, Starting, StartingOffset, Tls, TlsVersions, Topics, Trust, option_docs, topics_of,
 };
-pub use keys::{Effect, KEYS, KeyDoc, PRODUCT_KEYS, nearest_key};
+pub use keys::{Effect, KEYS, KeyDoc, PRODUCT_KEYS, did_you_mean};
 pub use storage::{AWS_ENCRYPTIONS, STORAGE_KEYS, StorageOptions};
 pub use trigger_file::{AUTO_LOADER_KEYS, TRIGGER_FILE_KEYS, TriggerFiles, Trust as TriggerTrust};
 

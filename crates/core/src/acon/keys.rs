@@ -154,18 +154,16 @@ pub(super) fn check_unknown(map: &Map<String, Value>, prefix: &str, known: &[Key
         if known.iter().any(|doc| doc.name == key) {
             continue;
         }
-        let hint = match nearest_key(key, known.iter().map(|doc| doc.name)) {
-            Some(name) => format!("; did you mean `{name}`?"),
-            None => String::new(),
-        };
+        let hint = did_you_mean(key, known.iter().map(|doc| doc.name));
         let path = format!("{prefix}{key}");
         if prefix.is_empty() {
             if super::TRIGGER_FILE_KEYS.iter().any(|doc| doc.name == key) {
                 report.error(path, "belongs in `trigger_file_options`");
                 continue;
             }
-            if let Some(name) = nearest_key(key, ["trigger_file_options", "storage_options"].into_iter()) {
-                report.error(path, format!("unknown key; did you mean `{name}`?"));
+            let hint = did_you_mean(key, ["trigger_file_options", "storage_options"].into_iter());
+            if !hint.is_empty() {
+                report.error(path, format!("unknown key{hint}"));
                 continue;
             }
         }
@@ -206,8 +204,13 @@ pub(super) fn check_without_effect(map: &Map<String, Value>, report: &mut Report
     }
 }
 
+/// The end of a message about a misspelt key; empty when it is near to none that is known.
+pub fn did_you_mean<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> String {
+    nearest_key(key, known).map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
+}
+
 /// The known key that a misspelt one is nearest to, if it is near to any.
-pub fn nearest_key<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+fn nearest_key<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let nearest = known.map(|name| (distance(name, key), name)).min();
     nearest.filter(|(steps, _)| *steps <= 3).map(|(_, name)| name)
 }

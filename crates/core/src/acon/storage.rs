@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::keys::{KeyDoc, nearest_key, used};
+use super::keys::{KeyDoc, did_you_mean, used};
 use super::{Finding, Report, kind_of};
 use crate::secret::SecretRef;
 
@@ -86,9 +86,7 @@ fn known(name: &str) -> Result<&'static str, String> {
     let lower = name.trim().to_ascii_lowercase();
     let found = STORAGE_KEYS.iter().find(|doc| doc.name == lower);
     found.map(|doc| doc.name).ok_or_else(|| {
-        let near = nearest_key(&lower, STORAGE_KEYS.iter().map(|doc| doc.name));
-        let hint = near.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
-        format!("unknown option{hint}")
+        format!("unknown option{}", did_you_mean(&lower, STORAGE_KEYS.iter().map(|doc| doc.name)))
     })
 }
 
@@ -113,9 +111,14 @@ fn check(name: &str, text: &str) -> Result<(), &'static str> {
     }
 }
 
+/// What stands before `://`, and behind it up to the path.
+pub(super) fn scheme_and_authority(url: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = url.split_once("://")?;
+    Some((scheme, rest.split(['/', '?', '#', '\\']).next().unwrap_or_default()))
+}
+
 fn is_url(text: &str) -> bool {
-    let Some((scheme, rest)) = text.split_once("://") else { return false };
-    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    let Some((scheme, authority)) = scheme_and_authority(text) else { return false };
     let is_http = ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
     is_http && !authority.is_empty() && !authority.contains(['@', ' '])
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::keys::{KeyDoc, nearest_key, used, without_effect};
-use super::storage::StorageOptions;
+use super::keys::{KeyDoc, did_you_mean, used, without_effect};
+use super::storage::{StorageOptions, scheme_and_authority};
 use super::{Report, kind_of};
 use crate::files::NamePattern;
 use crate::location::Location;
@@ -163,8 +163,7 @@ fn check_known(options: &Map<String, Value>, report: &mut Report) {
         if TRIGGER_FILE_KEYS.iter().any(|doc| doc.name == name) {
             continue;
         }
-        let near = nearest_key(name, TRIGGER_FILE_KEYS.iter().map(|doc| doc.name));
-        let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        let hint = did_you_mean(name, TRIGGER_FILE_KEYS.iter().map(|doc| doc.name));
         report.error(format!("{PREFIX}{name}"), format!("unknown option{hint}"));
     }
 }
@@ -246,8 +245,7 @@ fn read_flag(loader: &Map<String, Value>, key: &str, report: &mut Report) -> Opt
 fn read_queue(options: &Map<String, Value>, base: Option<&Location>, report: &mut Report) -> Option<String> {
     let text = report.optional_text(options, PREFIX, "queue_url")?;
     let path = format!("{PREFIX}queue_url");
-    let (scheme, rest) = text.split_once("://").unwrap_or(("", ""));
-    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    let (scheme, authority) = scheme_and_authority(&text).unwrap_or_default();
     if authority.contains('@') {
         report.error(path, "holds credentials; give them as `storage_options`, by reference");
         return None;

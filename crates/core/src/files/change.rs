@@ -200,9 +200,9 @@ fn rewrite(
             Some(Mark::Back) => Some(None),
             Some(Mark::Forgotten) => Some(gone).filter(|gone| !gone.is_some_and(|at| is_long_gone(at, now))),
         };
-        match added.next_if(|(added, _)| *added == name) {
-            Some((_, gone)) => push(writer, &name, gone, largest, written),
-            None => stays.into_iter().for_each(|gone| push(writer, &name, gone, largest, written)),
+        let comes_in = added.next_if(|(added, _)| *added == name).map(|(_, gone)| gone);
+        if let Some(gone) = comes_in.or(stays) {
+            push(writer, &name, gone, largest, written);
         }
     }
     for (added, gone) in added {

@@ -23,7 +23,7 @@ pub fn processed<'n>(
     listed: &[&'n str],
     files: &RunFiles,
 ) -> Result<Vec<&'n str>, BadRun> {
-    // What was gone for however long came back, and is not processed.
+    // A part that was not listed whole forgets nothing, at whatever time.
     let unseen = upto.compare(listed, around(listed), files, Timestamp::MIN)?;
     let is_in = |names: &[String], name: &str| names.binary_search_by(|it| it.as_str().cmp(name)).is_ok();
     let is_seen = |name: &&str| !is_in(&unseen.new, name) && !is_in(&unseen.back, name);

@@ -3,7 +3,7 @@
 //! It knows as much of JSON Schema as [`schemars`] makes of the types in [`super::file`]. What is empty in YAML is
 //! absent.
 
-use heartbeat_core::acon::{Finding, kind_of, nearest_key};
+use heartbeat_core::acon::{Finding, did_you_mean, kind_of};
 use serde_json::{Map, Value};
 
 use super::text;
@@ -69,9 +69,7 @@ impl<'a> Walk<'a> {
             match property.or(others) {
                 Some(Value::Bool(false)) => {
                     let known = properties.unwrap_or(&none).keys().map(String::as_str);
-                    let hint = nearest_key(key, known)
-                        .map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
-                    self.error(&below, format!("unknown key{hint}"));
+                    self.error(&below, format!("unknown key{}", did_you_mean(key, known)));
                 }
                 Some(schema) if !value.is_null() => self.value(schema, value, &below),
                 _ => {}

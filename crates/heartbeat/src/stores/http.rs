@@ -81,6 +81,20 @@ pub(super) struct Answer {
     pub(super) repeated_blindly: bool,
 }
 
+#[cfg(test)]
+impl Answer {
+    /// One that nobody gave.
+    pub(super) fn of(status: u16, headers: &[(&'static str, &str)], body: &str) -> Self {
+        let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        Self {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers: headers.collect(),
+            body: Bytes::copy_from_slice(body.as_bytes()),
+            repeated_blindly: false,
+        }
+    }
+}
+
 impl Answer {
     /// What time it is for the store.
     pub(super) fn now(&self) -> Option<Timestamp> {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::super::keys::{Effect, KeyDoc, is_of_security, nearest_key};
+use super::super::keys::{Effect, KeyDoc, did_you_mean, is_of_security};
 use super::super::{Report, kind_of};
 
 /// Options that have no meaning where positions are compared and no data is read.
@@ -203,10 +203,7 @@ impl Options {
             {
                 // Without effect in the original too, and in every ACON that follows its documentation.
             } else {
-                let hint = match nearest_key(&name, super::option_names()) {
-                    Some(near) => format!("; did you mean `{near}`?"),
-                    None => String::new(),
-                };
+                let hint = did_you_mean(&name, super::option_names());
                 if is_of_security(&name) {
                     report.error(given.path, format!("unknown option, which is not ignored because it seems to be about the connection's security{hint}"));
                 } else {

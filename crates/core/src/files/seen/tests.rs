@@ -37,10 +37,7 @@ impl Scene {
             return;
         }
         let new = difference.new.clone();
-        let change = self.position.change(difference, self.now, MOST_INLINE);
-        let files = change.needed().map(|digest| (digest.to_owned(), self.files[digest].clone())).collect();
-        let (position, written) = change.carry_out(&files).unwrap();
-        self.files.extend(written.into_iter().map(|(run, file)| (run.sha256, file.into())));
+        let position = self.changed(difference, self.now);
         if is_committed {
             self.position = position;
             for name in new {
@@ -48,6 +45,16 @@ impl Scene {
             }
         }
         self.check();
+    }
+
+    /// The position after a change, whose runs are stored.
+    fn changed(&mut self, difference: Difference, now: Timestamp) -> FilesPosition {
+        let change = self.position.change(difference, now, MOST_INLINE);
+        // Only what is said to be needed is there to be read.
+        let files = change.needed().map(|digest| (digest.to_owned(), self.files[digest].clone())).collect();
+        let (position, written) = change.carry_out(&files).unwrap();
+        self.files.extend(written.into_iter().map(|(run, file)| (run.sha256, file.into())));
+        position
     }
 
     fn check(&self) {
@@ -192,28 +199,21 @@ fn forgetting_that_another_look_has_found_out_asks_the_position() {
     let inline = name(1_990);
     scene.position.seen.remove(&inline);
     scene.position.gone.insert(inline.clone(), scene.now);
-    let mut change = |difference: Difference, now: Timestamp| {
-        let change = scene.position.change(difference, now, MOST_INLINE);
-        let files = change.needed().map(|digest| (digest.to_owned(), scene.files[digest].clone())).collect();
-        let (position, written) = change.carry_out(&files).unwrap();
-        scene.files.extend(written.into_iter().map(|(run, file)| (run.sha256, file.into())));
-        (position.names(), position)
-    };
     let forgotten = |names: &[String]| Difference { forgotten: names.to_vec(), ..Difference::default() };
     // One that is there, one that was seen to be gone lately, and one that is gone for long, but not yet at that time.
-    assert_eq!(change(forgotten(&[name(500), inline]), scene.now).0, 2_000);
-    assert_eq!(change(forgotten(&[name(3)]), gone).0, 2_000);
-    assert_eq!(change(forgotten(&[name(3)]), scene.now).0, 1_999);
+    assert_eq!(scene.changed(forgotten(&[name(500), inline]), scene.now).names(), 2_000);
+    assert_eq!(scene.changed(forgotten(&[name(3)]), gone).names(), 2_000);
+    assert_eq!(scene.changed(forgotten(&[name(3)]), scene.now).names(), 1_999);
     // It came back while a listing was under way.
     let both = Difference { back: vec![name(3)], ..forgotten(&[name(3)]) };
-    let (names, position) = change(both, scene.now);
+    let position = scene.changed(both, scene.now);
     let seen = position.compare(
         &[&name(3)],
         Stretch { after: None, upto: Some(&name(3)), whole: false },
         &scene.files,
         scene.now,
     );
-    assert_eq!((names, seen.unwrap()), (2_000, Difference::default()));
+    assert_eq!((position.names(), seen.unwrap()), (2_000, Difference::default()));
 }
 
 /// A mark for a name that a run does not hold is somebody else's.
@@ -224,9 +224,7 @@ fn marks_of_other_names_add_none() {
     scene.look(EVERYTHING, true);
     let before = scene.position.names();
     let marks = Difference { back: vec![name(3)], missing: vec![name(5)], ..Difference::default() };
-    let change = scene.position.change(marks, scene.now, MOST_INLINE);
-    let files = change.needed().map(|digest| (digest.to_owned(), scene.files[digest].clone())).collect();
-    assert_eq!(change.carry_out(&files).unwrap().0.names(), before);
+    assert_eq!(scene.changed(marks, scene.now).names(), before);
 }
 
 #[test]

@@ -20,7 +20,7 @@ const REREAD: Duration = Duration::from_mins(5);
 /// The directories of a folder, as they were when it was read.
 #[derive(Debug)]
 pub(super) struct Directories {
-    /// Paths with the time of the last change, in nanoseconds.
+    /// Paths with the time of the last change, in nanoseconds; the folder's own first.
     changed: Vec<(String, i128)>,
     read: Instant,
     tells: bool,
@@ -31,6 +31,11 @@ impl Directories {
     #[cfg(test)]
     pub(super) fn tell(&mut self) {
         self.tells = true;
+    }
+
+    /// The folder.
+    pub(super) fn folder(&self) -> &str {
+        self.changed.first().map_or("", |(folder, _)| folder)
     }
 
     /// Whether nothing can have come or gone since. Asks about directories only.

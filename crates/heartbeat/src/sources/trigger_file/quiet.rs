@@ -13,8 +13,6 @@ use crate::stores::{Fault, Store, StoreError};
 /// Directories in which nothing was new for these questions.
 #[derive(Debug)]
 pub(super) struct Quiet {
-    /// The folder, as calls about it name it.
-    about: String,
     pub(super) directories: here::Directories,
     asks: Vec<Ask>,
 }
@@ -44,11 +42,7 @@ impl<'a> Pass<'a> {
     ) {
         if answers.iter().all(|(_, answer)| matches!(answer, Ok(Answer::Same))) {
             let asks = group.asks.iter().map(|index| self.asks[*index].clone()).collect();
-            let about = match &*self.store {
-                Store::Local(local) => local.name(group.name),
-                _ => String::new(),
-            };
-            memory.quiet = Some(Quiet { about, directories, asks });
+            memory.quiet = Some(Quiet { directories, asks });
         }
     }
 
@@ -76,12 +70,12 @@ impl<'a> Pass<'a> {
         }
         let (done, mut arriving) = tokio::sync::mpsc::unbounded_channel();
         let queue = Arc::new(Mutex::new(quiet));
-        for thread in local.calls().free_threads() {
+        for thread in local.free_threads() {
             let (queue, done, local) = (Arc::clone(&queue), done.clone(), local.clone());
             tokio::task::spawn_blocking(move || {
                 let _thread = thread;
                 while let Some((index, quiet)) = pop(&queue) {
-                    let call = local.calls().begin(&quiet.about);
+                    let call = local.begin(quiet.directories.folder());
                     let stands = call.is_some() && quiet.directories.stand(local.root());
                     if done.send((index, quiet, stands)).is_err() {
                         return;

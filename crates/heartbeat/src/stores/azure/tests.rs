@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use rstest::rstest;
 
@@ -24,20 +23,10 @@ const LIST: &str = "\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?>\
 <Metadata><Hdi_isfolder>true</Hdi_isfolder></Metadata></Blob>\
 </Blobs><NextMarker>2!8!</NextMarker></EnumerationResults>";
 
-fn answer(status: u16, headers: &[(&'static str, &str)], body: &str) -> Answer {
-    let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-    Answer {
-        status: StatusCode::from_u16(status).unwrap(),
-        headers: headers.collect::<HeaderMap>(),
-        body: Bytes::copy_from_slice(body.as_bytes()),
-        repeated_blindly: false,
-    }
-}
-
 #[test]
 fn names_are_told_as_they_are_and_folders_not_at_all() {
     let now = [("date", "Fri, 01 Mar 2024 10:00:01 GMT")];
-    let page = listing::page(&answer(200, &now, LIST), "f/").unwrap();
+    let page = listing::page(&Answer::of(200, &now, LIST), "f/").unwrap();
     let paths: Vec<_> = page.files.iter().map(|file| file.path.as_str()).collect();
     assert_eq!(paths, [" a&b ", "x\u{ffff}+"]);
     let first = &page.files[0];
@@ -53,7 +42,7 @@ fn names_are_told_as_they_are_and_folders_not_at_all() {
 #[case(&LIST.replace(">7<", ">many<"), "no size")]
 #[case(&LIST.replace("f/lake", "elsewhere"), "is not below")]
 fn half_a_listing_is_none(#[case] body: &str, #[case] expected: &str) {
-    let problem = listing::page(&answer(200, &[], body), "f/").unwrap_err().to_string();
+    let problem = listing::page(&Answer::of(200, &[], body), "f/").unwrap_err().to_string();
     assert!(problem.contains(expected), "{problem}");
 }
 
@@ -131,14 +120,14 @@ fn half_a_principal_is_told() {
 fn refusals_say_what_is_needed(#[case] status: u16, #[case] code: &str, #[case] expected: &str) {
     let headers = [("x-ms-error-code", code)];
     let headers = if code.is_empty() { &headers[..0] } else { &headers[..] };
-    let told = refusal(&answer(status, headers, ""), "NEED").to_string();
+    let told = refusal(&Answer::of(status, headers, ""), "NEED").to_string();
     assert!(told.starts_with(expected), "{told}");
 }
 
 #[test]
 fn clock_that_is_wrong_is_named() {
     let told = refusal(
-        &answer(
+        &Answer::of(
             403,
             &[("x-ms-error-code", "AuthenticationFailed"), ("date", "Fri, 01 Mar 2024 10:00:00 GMT")],
             "",

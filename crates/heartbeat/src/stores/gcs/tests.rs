@@ -18,15 +18,6 @@ use super::*;
 use crate::signing;
 use crate::stores::Start;
 
-fn answer(status: u16, body: &str) -> Answer {
-    Answer {
-        status: StatusCode::from_u16(status).unwrap(),
-        headers: HeaderMap::new(),
-        body: Bytes::copy_from_slice(body.as_bytes()),
-        repeated_blindly: false,
-    }
-}
-
 fn asked(start: Start<'_>, limit: usize) -> listing::Asked {
     listing::Asked::of(&Listing { prefix: "s/", start, limit }, "f/")
 }
@@ -36,7 +27,7 @@ fn objects(names: &[&str], token: Option<&str>) -> Answer {
         .iter()
         .map(|name| serde_json::json!({"name": name, "size": "7", "generation": "17", "timeCreated": "2024-03-01T10:00:00.123Z"}))
         .collect();
-    answer(200, &serde_json::json!({"items": items, "nextPageToken": token}).to_string())
+    Answer::of(200, &[], &serde_json::json!({"items": items, "nextPageToken": token}).to_string())
 }
 
 #[test]
@@ -63,7 +54,7 @@ fn key_that_is_not_there_leaves_no_gap_behind_it() {
 
 #[test]
 fn empty_listing_has_no_items() {
-    let page = listing::page(&answer(200, "{}"), "f/", &asked(Start::Beginning, 5000)).unwrap();
+    let page = listing::page(&Answer::of(200, &[], "{}"), "f/", &asked(Start::Beginning, 5000)).unwrap();
     assert!(page.files.is_empty() && page.next.is_none());
     assert!(asked(Start::Beginning, 5000).query().contains("maxResults=1000"));
 }
@@ -83,7 +74,7 @@ fn empty_listing_has_no_items() {
 #[case(404, "", "does not exist")]
 #[case(400, "nonsense\nmore", "gave an answer that cannot be used: nonsense")]
 fn refusals_say_what_is_needed(#[case] status: u16, #[case] body: &str, #[case] expected: &str) {
-    let told = refusal(&answer(status, body), "NEED").to_string();
+    let told = refusal(&Answer::of(status, &[], body), "NEED").to_string();
     assert!(told.starts_with(expected), "{told}");
 }
 

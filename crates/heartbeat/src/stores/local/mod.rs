@@ -12,7 +12,8 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use jiff::Timestamp;
 
-pub(crate) use self::calls::{AT_A_TIME, Calls};
+pub(crate) use self::calls::AT_A_TIME;
+use self::calls::{Call, Calls, Thread};
 pub(crate) use self::walk::walk;
 use super::error::{Fault, StoreError};
 use super::{Created, LONGEST_BODY, Listed, Listing, Page};
@@ -61,13 +62,18 @@ impl Local {
     }
 
     /// A file or folder in it, as calls name it.
-    pub(crate) fn name(&self, path: &str) -> String {
+    fn name(&self, path: &str) -> String {
         self.root.join(path).display().to_string()
     }
 
-    /// The calls to it.
-    pub(crate) fn calls(&self) -> &Calls {
-        &self.calls
+    /// A call about a file or folder in it by a thread of its own, see [`Calls::begin`].
+    pub(crate) fn begin(&self, path: &str) -> Option<Call> {
+        self.calls.begin(&self.name(path))
+    }
+
+    /// Threads for such calls that are free now.
+    pub(crate) fn free_threads(&self) -> Vec<Thread> {
+        self.calls.free_threads()
     }
 
     /// The directory.

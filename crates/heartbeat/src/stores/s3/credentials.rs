@@ -27,14 +27,15 @@ const FAILURE_STANDS: Duration = Duration::from_secs(15);
 /// Region of AWS: of the option, the environment or the profile, in the order of AWS's SDKs.
 pub(crate) fn region(set: &Set) -> String {
     let said = set.value("aws_region", &["AWS_REGION", "AWS_DEFAULT_REGION"]);
-    // Where the login is not of a profile, neither is the region.
-    let is_of_profile = || set.own("aws_access_key_id").is_none();
-    said.or_else(|| is_of_profile().then(|| region_of_profile(set))?)
-        .unwrap_or_else(|| "us-east-1".to_owned())
+    said.or_else(|| region_of_profile(set)).unwrap_or_else(|| "us-east-1".to_owned())
 }
 
 /// Facts: docs.aws.amazon.com/cli/latest/userguide/cli-configure-files.html (sections `default` and `profile NAME`).
 fn region_of_profile(set: &Set) -> Option<String> {
+    if set.own("aws_access_key_id").is_some() {
+        // Where the login is not of a profile, neither is the region.
+        return None;
+    }
     let file = set.variable(&["AWS_CONFIG_FILE"]).map_or("~/.aws/config", |path| path);
     // One that cannot be read is told of where credentials are looked for in it.
     let file = ini::Ini::load_from_file_noescape(crate::paths::at_home(file)).ok()?;

@@ -1,6 +1,5 @@
 //! What needs no server. `tests/it/stores` asks real ones.
 
-use axum::http::HeaderMap;
 use rstest::rstest;
 
 use super::*;
@@ -11,20 +10,10 @@ const LIST: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><ListBucketResult>
 <Contents><Key>f/a//b</Key><Size>0</Size></Contents>\
 <NextContinuationToken>t&amp;</NextContinuationToken><IsTruncated>true</IsTruncated></ListBucketResult>";
 
-fn answer(status: u16, headers: &[(&'static str, &str)], body: &str) -> Answer {
-    let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-    Answer {
-        status: StatusCode::from_u16(status).unwrap(),
-        headers: headers.collect::<HeaderMap>(),
-        body: Bytes::copy_from_slice(body.as_bytes()),
-        repeated_blindly: false,
-    }
-}
-
 #[test]
 fn names_are_decoded_and_odd_ones_are_no_error() {
     let now = [("date", "Fri, 01 Mar 2024 10:00:01 GMT")];
-    let page = listing::page(&answer(200, &now, LIST), "f/").unwrap();
+    let page = listing::page(&Answer::of(200, &now, LIST), "f/").unwrap();
     let paths: Vec<_> = page.files.iter().map(|file| file.path.as_str()).collect();
     assert_eq!(paths, ["a bé", "a//b"]);
     let first = &page.files[0];
@@ -42,7 +31,7 @@ fn names_are_decoded_and_odd_ones_are_no_error() {
 #[case::no_way_on(&LIST.replace("t&amp;", ""))]
 #[case::says_nothing_of_its_end(&LIST.replace("<IsTruncated>true</IsTruncated>", ""))]
 fn half_a_listing_is_none(#[case] body: &str) {
-    let problem = listing::page(&answer(200, &[], body), "f/").unwrap_err();
+    let problem = listing::page(&Answer::of(200, &[], body), "f/").unwrap_err();
     assert!(matches!(problem, Fault::Nonsense(_)), "{problem}");
 }
 
@@ -133,8 +122,8 @@ async fn refusals_say_what_is_needed() {
         (501, &[], "NotImplemented", "does not do what is needed"),
     ] {
         let body = format!("<Error><Code>{code}</Code><Message>told</Message></Error>");
-        let told = s3.refusal(&answer(status, headers, &body), "NEED").to_string();
+        let told = s3.refusal(&Answer::of(status, headers, &body), "NEED").to_string();
         assert!(told.contains(expected), "{code}: {told}");
     }
-    assert!(matches!(s3.refusal(&answer(404, &[], ""), "NEED"), Fault::Missing));
+    assert!(matches!(s3.refusal(&Answer::of(404, &[], ""), "NEED"), Fault::Missing));
 }

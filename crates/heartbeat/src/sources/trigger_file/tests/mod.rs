@@ -14,6 +14,22 @@ use heartbeat_core::source::{Finding, Since};
 
 use super::*;
 use crate::stores::Order;
+use crate::stores::memory::Memory as MemoryStore;
+use crate::stores::queue::memory::Memory as MemoryQueue;
+
+fn memory(store: &Store) -> &MemoryStore {
+    match store {
+        Store::Memory(memory) => memory,
+        _ => unreachable!("made so"),
+    }
+}
+
+fn messages(queue: &Queue) -> &MemoryQueue {
+    match queue {
+        Queue::Memory(messages) => messages,
+        Queue::Sqs(_) => unreachable!("made so"),
+    }
+}
 
 fn ask(name: &str, since: Since) -> Ask {
     Ask { asset: Asset::Folder { name: name.to_owned() }, since }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::random::{self, Row, histories, limits};
 use super::*;
-use crate::stores::memory::{Memory as MemoryStore, Trouble};
+use crate::stores::memory::Trouble;
 
 struct World {
     rng: Rng,
@@ -31,13 +31,6 @@ struct World {
 const BEGAN: &str = "2026-03-01T12:00:00Z";
 
 const FOLDERS: [&str; 4] = ["a", "a-b", "a.b", "b"];
-
-fn memory(store: &Store) -> &MemoryStore {
-    match store {
-        Store::Memory(memory) => memory,
-        _ => unreachable!("made so"),
-    }
-}
 
 impl World {
     fn new(seed: u64) -> Self {

@@ -11,8 +11,6 @@ use serde_json::json;
 
 use super::random::{self, Row, histories, limits};
 use super::*;
-use crate::stores::memory::Memory as MemoryStore;
-use crate::stores::queue::memory::Memory as MemoryQueue;
 
 struct World {
     rng: Rng,
@@ -92,17 +90,11 @@ impl World {
     }
 
     fn memory(&self) -> &MemoryStore {
-        match &*self.store {
-            Store::Memory(memory) => memory,
-            _ => unreachable!("made so"),
-        }
+        memory(&self.store)
     }
 
     fn messages(&self) -> &MemoryQueue {
-        match &*self.queue {
-            Queue::Memory(memory) => memory,
-            Queue::Sqs(_) => unreachable!("made so"),
-        }
+        messages(&self.queue)
     }
 
     fn pass(&mut self, ticks: u64, time: SignedDuration) {

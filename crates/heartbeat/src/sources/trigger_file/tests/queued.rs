@@ -5,8 +5,6 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::*;
-use crate::stores::memory::Memory as MemoryStore;
-use crate::stores::queue::memory::Memory as MemoryQueue;
 
 struct Bucket {
     store: Arc<Store>,
@@ -38,17 +36,11 @@ impl Bucket {
     }
 
     fn store(&self) -> &MemoryStore {
-        match &*self.store {
-            Store::Memory(memory) => memory,
-            _ => unreachable!("made so"),
-        }
+        memory(&self.store)
     }
 
     fn queue(&self) -> &MemoryQueue {
-        match &*self.queue {
-            Queue::Memory(memory) => memory,
-            Queue::Sqs(_) => unreachable!("made so"),
-        }
+        messages(&self.queue)
     }
 
     fn pass(&self, ticks: u64) {

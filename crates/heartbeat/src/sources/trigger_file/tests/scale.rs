@@ -1,7 +1,7 @@
 //! What a look costs does not depend on how much was seen before.
 
 use super::*;
-use crate::stores::memory::{Memory as MemoryStore, Series};
+use crate::stores::memory::Series;
 
 fn path(number: u64) -> String {
     let (day, second) = (number / 86_400, number % 86_400);
@@ -29,8 +29,7 @@ impl Folder {
     }
 
     fn put(&self, path: &str) {
-        let Store::Memory(store) = &*self.store else { unreachable!("made so") };
-        store.put(path, "Success");
+        memory(&self.store).put(path, "Success");
     }
 
     /// A look, with what it cost.
